@@ -1,0 +1,170 @@
+"""What all estimators share: the label space, ``fit_predict(X, y)``, the guard around ``fit``, and the tags."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import ClusterMixin, _fit_context
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from .engine import CallbackSupportMixin, with_callbacks
+from .labels import PartialLabels, decode, encode_partial_labels, join_names, novel_names, renamed
+
+_SET_BY_VALIDATION = ("n_features_in_", "feature_names_in_")
+
+
+def restore_on_failure(method: Callable) -> Callable:
+    """Decorate ``fit`` so that any exception, ``KeyboardInterrupt`` included, leaves the estimator as it was."""
+
+    @wraps(method)
+    def guarded(self: Any, *args: Any, **kwargs: Any) -> Any:
+        before = vars(self).copy()
+        try:
+            return method(self, *args, **kwargs)
+        except BaseException:
+            # One assignment, so that a second interrupt finds either state whole.
+            self.__dict__ = before
+            raise
+
+    return guarded
+
+
+def fit_method(method: Callable) -> Callable:
+    """Decorate the ``fit`` of an estimator: guard outermost, then callbacks, then validation of the parameters."""
+    return restore_on_failure(with_callbacks(_fit_context(prefer_skip_nested_validation=True)(method)))
+
+
+class PartialLabelMixin(CallbackSupportMixin, ClusterMixin):
+    """Mixin for clusterers whose ``fit(X, y)`` takes partial labels.
+
+    A subclass decorates its ``fit`` with :func:`fit_method`, reads its input with ``_validate_rows`` and
+    ``_encode_labels``, and ends with one call of ``_set_fitted``. It has a parameter ``unlabeled_value``.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_clusters_,)
+        Names of the classes: the known ones in sorted order, then the discovered ones by decreasing size.
+    novel_classes_ : ndarray of shape (n_novel,)
+        Names of the discovered classes.
+    labels_ : ndarray of shape (n_samples,)
+        Name of the class of each training row; a labeled row keeps its label.
+    """
+
+    _doc_link_module: ClassVar[str] = "sklearn_sslcluster"
+    _doc_link_template: ClassVar[str] = (
+        "https://sklearn-sslcluster.readthedocs.io/en/latest/reference/generated/"
+        "{estimator_module}.{estimator_name}.html"
+    )
+
+    def fit_predict(self, X: Any, y: Any = None, **params: Any) -> np.ndarray:
+        """Fit to `X` and the partial labels `y`, and return the class of every row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training rows.
+        y : array-like of shape (n_samples,), default=None
+            Partial labels: -1, None, NaN or ``pd.NA`` for a row without a label.
+        **params : dict
+            Passed to ``fit``.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+            ``labels_``.
+        """
+        return self.fit(X, y, **params).labels_  # type: ignore[attr-defined]
+
+    def rename_classes(self, mapping: dict) -> Any:
+        """Give classes other names, a discovered class the name an expert found for it.
+
+        Parameters
+        ----------
+        mapping : dict
+            Old name to new name, for example ``{"novel_0": "leak"}``.
+
+        Returns
+        -------
+        self : object
+            The estimator, whose ``classes_``, ``novel_classes_`` and ``labels_`` carry the new names.
+
+        Raises
+        ------
+        ValueError
+            If an old name is not a class, or two classes would share a name.
+        """
+        check_is_fitted(self)
+        classes = renamed(self.classes_, mapping)
+        codes = self._codes_of(self.labels_)
+        self.__dict__ = vars(self) | {
+            "labels_": decode(codes, classes),
+            "novel_classes_": classes[len(classes) - len(self.novel_classes_) :],
+            "classes_": classes,
+        }
+        return self
+
+    def _codes_of(self, names: np.ndarray) -> np.ndarray:
+        """Codes of class names that occur in ``classes_``."""
+        # The key keeps True and 1 apart, which are equal as dictionary keys.
+        code = {(isinstance(name, bool), name): i for i, name in enumerate(self.classes_.tolist())}
+        unique, inverse = (names, slice(None)) if names.dtype == object else np.unique(names, return_inverse=True)
+        codes = [code[isinstance(name, bool), name] for name in unique.tolist()]
+        return np.array(codes, dtype=np.int32)[inverse]
+
+    def _validate_rows(self, X: Any, *, reset: bool, **check_params: Any) -> Any:
+        """``validate_data`` that also names the first DataFrame column out of place."""
+        try:
+            return validate_data(self, X, reset=reset, **check_params)
+        except ValueError as error:
+            misplaced = None if reset else self._first_misplaced_column(X)
+            if misplaced is None or "feature names" not in str(error):
+                raise
+            raise ValueError(f"{error}{misplaced}") from None
+
+    def _first_misplaced_column(self, X: Any) -> str | None:
+        expected = getattr(self, "feature_names_in_", None)
+        given = getattr(X, "columns", None)
+        if expected is None or given is None:
+            return None
+        wanted, got = list(expected), list(given)
+        for position in range(max(len(wanted), len(got))):
+            here = got[position] if position < len(got) else None
+            there = wanted[position] if position < len(wanted) else None
+            if here != there:
+                return (
+                    f"First column that differs: position {position} holds "
+                    f"{'nothing' if here is None else repr(here)}, expected "
+                    f"{'nothing' if there is None else repr(there)}.\n"
+                )
+        return None
+
+    def _encode_labels(self, y: Any, X: Any) -> PartialLabels:
+        return encode_partial_labels(y, X, unlabeled_value=self.unlabeled_value)  # type: ignore[attr-defined]
+
+    def _name_classes(self, known: np.ndarray, n_novel: int) -> dict[str, np.ndarray]:
+        """The fitted attributes ``classes_`` and ``novel_classes_``."""
+        novel = novel_names(known, n_novel, unlabeled_value=self.unlabeled_value)  # type: ignore[attr-defined]
+        classes = join_names(known, novel)
+        return {"classes_": classes, "novel_classes_": classes[len(known) :]}
+
+    def _set_fitted(self, **attributes: Any) -> None:
+        """Set all fitted attributes at once, and drop those that an earlier fit left behind."""
+        kept = {
+            name: value
+            for name, value in vars(self).items()
+            if name in _SET_BY_VALIDATION or not name.endswith("_") or name.startswith("_")
+        }
+        self.__dict__ = kept | attributes
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = False
+        return tags
+
+
+def order_by_size(sizes: np.ndarray, centers: np.ndarray) -> np.ndarray:
+    """Order of discovered clusters: larger first, ties by center in lexicographic order."""
+    return np.lexsort((*centers.T[::-1], -np.asarray(sizes)))

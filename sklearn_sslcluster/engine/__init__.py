@@ -1,0 +1,12 @@
+"""How rows flow: blocks, additive statistics, threads, and the bridge to ``sklearn.callback``."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "blocks": ["RowBlocks", "check_block_size"],
+        "callbacks": ["CallbackSupportMixin", "fit_progress", "with_callbacks"],
+        "threads": ["blas_on_one_thread", "n_usable_threads"],
+    },
+)

@@ -1,0 +1,191 @@
+"""Fitting centers to partially labeled rows: many starts on distinct rows, the best one finished on all rows.
+
+Up to about 30,000 rows the distinct rows are all there is, and their weights make every start exact. Above, the starts
+run on a sample of distinct rows, and only the best goes over the whole table, in blocks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from scipy.sparse import issparse
+
+from .centroids import (
+    Anchors,
+    Frame,
+    LloydSettings,
+    OnStep,
+    lloyd,
+    measure_anchors,
+    measure_frame,
+    no_anchors,
+    objective,
+    seed_centers,
+    shifted,
+)
+from .distinct import RowSource, WeightedRows, distinct_rows
+
+_MOST_SAMPLE_ROWS = 2**15
+_FEWEST_SAMPLE_ROWS = 2**11
+_MOST_SAMPLE_BYTES = 2**28
+
+
+@dataclass(frozen=True)
+class CenterProblem:
+    """Partially labeled rows, measured once, ready for any number of centers.
+
+    Attributes
+    ----------
+    source : RowSource
+        All rows.
+    frame : Frame
+        Origin and scale of the free rows.
+    anchors : Anchors
+        Labeled rows, relative to ``frame.shift``.
+    sample : WeightedRows
+        Distinct free rows, float64 and relative to ``frame.shift``.
+    sample_source : RowSource
+        The same rows with their weights.
+    """
+
+    source: RowSource
+    frame: Frame
+    anchors: Anchors
+    sample: WeightedRows
+    sample_source: RowSource
+
+    @property
+    def sample_share(self) -> float:
+        """Weight of the sample over the weight of all free rows."""
+        return float(self.sample.weight.sum()) / self.frame.weight if self.frame.weight else 1.0
+
+
+@dataclass(frozen=True)
+class Centers:
+    """Fitted centers.
+
+    Attributes
+    ----------
+    known, novel : ndarray of shape (n_known, n_features) and (n_novel, n_features)
+        In the coordinates of the rows.
+    n_iter : int
+    """
+
+    known: np.ndarray
+    novel: np.ndarray
+    n_iter: int
+
+    @property
+    def all(self) -> np.ndarray:
+        return np.vstack([self.known, self.novel])
+
+
+def sample_size(n_features: int, n_centers: int = 0) -> int:
+    """Rows above which a table is sampled for the starts."""
+    by_memory = _MOST_SAMPLE_BYTES // (8 * max(n_features, 1))
+    return max(min(by_memory, _MOST_SAMPLE_ROWS), _FEWEST_SAMPLE_ROWS, 32 * n_centers)
+
+
+def pose_problem(
+    source: RowSource, n_known: int, random_state: np.random.RandomState, n_centers: int = 0
+) -> CenterProblem:
+    """Measure the rows and draw the sample for the starts.
+
+    Parameters
+    ----------
+    source : RowSource
+        With ``row_data = (codes or None, sample_weight or None)``.
+    n_known : int
+        Known classes.
+    random_state : RandomState
+        Used only if the table is larger than the sample.
+    n_centers : int, default=0
+        Centers wanted, if known: the sample has at least 32 rows for each.
+    """
+    frame = measure_frame(source)
+    anchors = measure_anchors(source, n_known, frame.shift)
+    max_rows = sample_size(source.n_features, n_centers)
+    sample = distinct_rows(source, source.row_data, max_rows=max_rows, random_state=random_state)
+    X = shifted(sample.X.astype(np.float64), frame.shift)
+    sample = replace(sample, X=X if issparse(X) else np.ascontiguousarray(X))
+    return CenterProblem(source, frame, anchors, sample, source.like(sample.X, (None, sample.weight)))
+
+
+def solve(
+    problem: CenterProblem,
+    n_novel: int,
+    settings: LloydSettings,
+    random_state: np.random.RandomState,
+    *,
+    move_known: bool,
+    on_step: OnStep | None = None,
+) -> Centers:
+    """Fit centers: the known classes and `n_novel` further ones.
+
+    Parameters
+    ----------
+    problem : CenterProblem
+    n_novel : int
+        Novel centers; fewer come back when the distinct rows run out.
+    settings : LloydSettings
+    random_state : RandomState
+    move_known : bool
+        True: free rows may join known classes, whose centers move (semi-supervised k-means). False: known centers
+        stay the means of their labeled rows and only guide the seeding (NCD k-means).
+    on_step : callable, optional
+        Called with the centers after each start and each iteration over the whole table; True stops.
+    """
+    centers, n_iter = solve_sample(problem, n_novel, settings, random_state, move_known=move_known, on_step=on_step)
+    anchors = problem.anchors if move_known else no_anchors(problem.source.n_features)
+    if not problem.sample.complete and len(centers):
+        centers, more = lloyd(problem.source, centers, anchors, problem.frame, settings, on_step)
+        n_iter += more
+    shift = 0.0 if problem.frame.shift is None else problem.frame.shift
+    n_moving = len(anchors.weight)
+    known = centers[:n_moving] if move_known else problem.anchors.means
+    return Centers(known + shift, centers[n_moving:] + shift, max(n_iter, 1))
+
+
+def solve_sample(
+    problem: CenterProblem,
+    n_novel: int,
+    settings: LloydSettings,
+    random_state: np.random.RandomState,
+    *,
+    move_known: bool,
+    on_step: OnStep | None = None,
+) -> tuple[np.ndarray, int]:
+    """Best of ``settings.n_init`` starts on the distinct rows.
+
+    Returns
+    -------
+    centers : ndarray, relative to ``frame.shift``
+        With `move_known` the known centers first, else the novel ones only.
+    n_iter : int
+        Iterations of the best start.
+    """
+    fixed = problem.anchors.means if len(problem.anchors.weight) else problem.anchors.sums
+    anchors = problem.anchors.scaled(problem.sample_share) if move_known else no_anchors(problem.source.n_features)
+    frame = Frame(None, problem.sample.weight.sum(), problem.frame.variance)
+    best: tuple[float, np.ndarray, int] | None = None
+    for seed in random_state.randint(np.iinfo(np.int32).max, size=settings.n_init):
+        rng = np.random.RandomState(seed)
+        seeds = seed_centers(problem.sample.X, problem.sample.weight, fixed, n_novel, settings, rng)
+        start = np.vstack([fixed, seeds]) if move_known else seeds
+        if not len(start) or not problem.sample.X.shape[0]:
+            return start, 1
+        centers, n_iter = lloyd(problem.sample_source, start, anchors, frame, settings)
+        value = objective(problem.sample_source, centers, anchors, frame, settings.objective_power)
+        if best is None or value < best[0]:
+            best = value, centers, n_iter
+        if (on_step is not None and on_step(best[1])) or not len(seeds):
+            break
+    return _required(best)
+
+
+def _required(best: tuple[float, Any, int] | None) -> tuple[np.ndarray, int]:
+    if best is None:
+        raise ValueError("n_init must be at least 1.")
+    return best[1], best[2]

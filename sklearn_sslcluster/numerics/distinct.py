@@ -1,0 +1,199 @@
+"""Distinct rows in lexicographic order: what seeding draws from, so that it sees neither row order nor repetition.
+
+Rows are recognized by a seeded 64-bit hash of their values. Up to a stated number of rows all distinct rows are taken;
+above it, a sample of them: the rows with the smallest hashes, which is the same sample whatever the order of the rows,
+how often they repeat, and how they are cut into blocks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from scipy.sparse import issparse
+
+_MIX = np.uint64(0x9E3779B97F4A7C15)
+_HALF = np.uint64(32)
+_MAX_HASH = 2.0**64
+
+
+class RowSource(Protocol):
+    """Rows that can be summed and mapped over in blocks (``engine.RowBlocks`` and its kin)."""
+
+    X: Any
+    n_rows: int
+    n_features: int
+
+    def sum(self, statistics: Any, parameters: Any = None) -> tuple: ...
+    def map(self, function: Any, parameters: Any = None) -> tuple: ...
+    def where(self, mask: Any, parameters: Any = None) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class WeightedRows:
+    """Distinct rows with their summed weights.
+
+    Attributes
+    ----------
+    X : ndarray or CSR matrix of shape (n_distinct, n_features)
+    weight : ndarray of shape (n_distinct,)
+        Sum of the weights of the equal rows.
+    rows : ndarray of shape (n_distinct,)
+        Number of one of the equal rows in the table.
+    inverse : ndarray of shape (n_taken,)
+        For each row taken from the table, its number among the distinct rows.
+    taken : ndarray of shape (n_taken,)
+        Numbers of the rows taken from the table, increasing.
+    complete : bool
+        True if every row of positive weight was taken, False if `X` is a sample.
+    """
+
+    X: Any
+    weight: np.ndarray
+    rows: np.ndarray
+    inverse: np.ndarray
+    taken: np.ndarray
+    complete: bool
+
+
+def free_weight(row_data: tuple, n_rows: int, dtype: Any = np.float64) -> np.ndarray:
+    """Weight of each row of a block whose cluster is free: 0 for a labeled row, else its sample weight or 1.
+
+    `row_data` is ``(codes or None, sample_weight or None)``.
+    """
+    codes, sample_weight = row_data
+    weight = np.ones(n_rows, dtype=dtype) if sample_weight is None else sample_weight.astype(dtype)
+    if codes is not None:
+        weight[codes >= 0] = 0
+    return weight
+
+
+def hash_keys(n_features: int, random_state: np.random.RandomState) -> np.ndarray:
+    """One odd 64-bit multiplier a column."""
+    words = random_state.randint(0, 2**32, size=(2, n_features), dtype=np.uint64)
+    return (words[0] << _HALF) | words[1] | np.uint64(1)
+
+
+def hash_rows(X: Any, keys: np.ndarray) -> np.ndarray:
+    """64-bit hash of each row; equal rows have equal hashes, dense or sparse, and zero has the sign of no zero."""
+    if issparse(X):
+        values, columns = X.data, X.indices
+        row_of = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
+        out = np.zeros(X.shape[0], dtype=np.uint64)
+        np.add.at(out, row_of, _mix_bits(values, keys[columns]))
+    else:
+        out = _mix_bits(X, keys).sum(axis=1, dtype=np.uint64)
+    out ^= out >> _HALF
+    out *= _MIX
+    out ^= out >> np.uint64(29)
+    return out
+
+
+def _mix_bits(values: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    # Adding 0 turns -0.0 into 0.0, whose bits are 0, so that zeros left out of a CSR matrix hash like stored ones.
+    bits = np.ascontiguousarray(values + 0.0, dtype=np.float64).view(np.uint64)
+    bits ^= bits >> _HALF
+    bits *= keys
+    bits ^= bits >> np.uint64(29)
+    return bits
+
+
+def _hash_below(block: Any, row_data: tuple, parameters: tuple) -> tuple[np.ndarray]:
+    keys, limit = parameters
+    small = np.ones(block.shape[0], dtype=bool) if limit is None else hash_rows(block, keys) < limit
+    return (small & (free_weight(row_data, block.shape[0]) > 0),)
+
+
+def distinct_rows(
+    source: RowSource,
+    row_data: tuple,
+    *,
+    max_rows: int,
+    random_state: np.random.RandomState,
+) -> WeightedRows:
+    """Distinct rows of free rows (unlabeled, positive weight) with summed weights, in lexicographic order.
+
+    Parameters
+    ----------
+    source : RowSource
+        Its ``row_data`` are those given here.
+    row_data : tuple (codes or None, sample_weight or None)
+    max_rows : int
+        A table with more rows than this is sampled: about `max_rows` distinct rows, those with the smallest hashes.
+    random_state : RandomState
+        Draws the keys of the hash; the result depends on it only if the table is sampled.
+    """
+    keys = hash_keys(source.n_features, random_state)
+    complete = source.n_rows <= max_rows
+    if complete:
+        taken = source.where(_hash_below, (keys, None))
+    else:
+        taken = _sampled_rows(source, keys, max_rows)
+    X = source.X[taken]
+    weight = free_weight(tuple(None if values is None else values[taken] for values in row_data), len(taken))
+    first, inverse = _group_equal(X, keys)
+    order = lexicographic_order(X[first])
+    rank = np.empty(len(order), dtype=np.intp)
+    rank[order] = np.arange(len(order))
+    inverse = rank[inverse]
+    return WeightedRows(
+        X=X[first[order]],
+        weight=np.bincount(inverse, weights=weight, minlength=len(order)),
+        rows=taken[first[order]],
+        inverse=inverse,
+        taken=taken,
+        complete=complete,
+    )
+
+
+def _sampled_rows(source: RowSource, keys: np.ndarray, max_rows: int) -> np.ndarray:
+    """Numbers of the rows whose hash is among the `max_rows` smallest distinct hashes."""
+    share = 2.0 * max_rows / source.n_rows
+    while True:
+        limit = None if share >= 1 else np.uint64(share * _MAX_HASH)
+        taken = source.where(_hash_below, (keys, limit))
+        hashes = hash_rows(source.X[taken], keys)
+        smallest = np.unique(hashes)
+        if limit is None or len(smallest) >= max_rows:
+            break
+        # Repeated rows share a hash, so that few distinct rows may fall below the limit: raise it.
+        share *= 8
+    return taken[hashes <= smallest[min(max_rows, len(smallest)) - 1]] if len(taken) else taken
+
+
+def _group_equal(X: Any, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(number of the first row of each group of equal rows, group of each row)."""
+    _, first, inverse = np.unique(hash_rows(X, keys), return_index=True, return_inverse=True)
+    representative = X[first[inverse]]
+    equal = (representative != X).nnz == 0 if issparse(X) else np.array_equal(representative, X)
+    if not equal:
+        dense = X.toarray() if issparse(X) else X
+        _, first, inverse = np.unique(dense, axis=0, return_index=True, return_inverse=True)
+    return first, inverse.ravel()
+
+
+def lexicographic_order(X: Any) -> np.ndarray:
+    """Order of distinct rows by their first column, ties by the second, and so on.
+
+    Only rows still tied are sorted again by the next column, so that continuous data need one or two columns.
+    """
+    columns = X.tocsc() if issparse(X) else X
+    n_rows, n_features = X.shape
+    order = np.arange(n_rows)
+    group = np.zeros(n_rows, dtype=np.intp)
+    for j in range(n_features):
+        starts = np.flatnonzero(np.r_[True, np.diff(group) > 0])
+        sizes = np.diff(np.r_[starts, n_rows])
+        tied = np.repeat(sizes > 1, sizes)
+        if not tied.any():
+            break
+        column = columns[:, [j]].toarray().ravel() if issparse(X) else columns[:, j]
+        rows = order[tied]
+        again = np.lexsort((column[rows], group[tied]))
+        order[tied] = rows[again]
+        values = column[order[tied]]
+        positions = np.flatnonzero(tied)
+        new_group = np.r_[True, (np.diff(values) != 0) | (np.diff(group[tied]) != 0)]
+        group[tied] = np.maximum.accumulate(np.where(new_group, positions, 0))
+    return order
