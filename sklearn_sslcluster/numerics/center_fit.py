@@ -24,6 +24,7 @@ from .centroids import (
     objective,
     seed_centers,
     shifted,
+    shifted_centers,
 )
 from .distinct import RowSource, WeightedRows, distinct_rows
 
@@ -142,10 +143,10 @@ def solve(
     if not problem.sample.complete and len(centers):
         centers, more = lloyd(problem.source, centers, anchors, problem.frame, settings, on_step)
         n_iter += more
-    shift = 0.0 if problem.frame.shift is None else problem.frame.shift
+    shift = problem.frame.shift
     n_moving = len(anchors.weight)
     known = centers[:n_moving] if move_known else problem.anchors.means
-    return Centers(known + shift, centers[n_moving:] + shift, max(n_iter, 1))
+    return Centers(shifted_centers(known, shift), shifted_centers(centers[n_moving:], shift), max(n_iter, 1))
 
 
 def solve_sample(

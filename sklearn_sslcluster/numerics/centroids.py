@@ -110,6 +110,11 @@ def shifted(block: Any, shift: np.ndarray | None) -> Any:
     return block if shift is None else block - shift.astype(block.dtype)
 
 
+def shifted_centers(centers: np.ndarray, shift: np.ndarray | None) -> np.ndarray:
+    """Centers back in the coordinates of the rows."""
+    return centers if shift is None else centers + shift
+
+
 def _one_hot(codes: np.ndarray, weight: np.ndarray, n_codes: int) -> csr_array:
     return csr_array((weight, codes, np.arange(len(codes) + 1)), shape=(len(codes), n_codes))
 
@@ -262,6 +267,12 @@ def nearest_centers(block: Any, row_data: tuple, parameters: tuple[np.ndarray, n
         differences = near[:, None, :].astype(np.float64) - centers
         codes[rows] = np.einsum("ijk,ijk->ij", differences, differences).argmin(axis=1)
     return (codes,)
+
+
+def size_statistics(block: Any, row_data: tuple, parameters: tuple[np.ndarray, np.ndarray | None]) -> tuple:
+    """(weight of the free rows nearest to each center,)."""
+    (codes,) = nearest_centers(block, row_data, parameters)
+    return (np.bincount(codes, free_weight(row_data, block.shape[0]), len(parameters[0])),)
 
 
 def center_distances(block: Any, row_data: tuple, parameters: tuple[np.ndarray, np.ndarray | None]) -> tuple:

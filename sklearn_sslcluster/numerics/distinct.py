@@ -22,8 +22,11 @@ class RowSource(Protocol):
     """Rows that can be summed and mapped over in blocks (``engine.RowBlocks`` and its kin)."""
 
     X: Any
+    row_data: tuple
     n_rows: int
     n_features: int
+
+    def like(self, X: Any, row_data: tuple = ()) -> RowSource: ...
 
     def sum(self, statistics: Any, parameters: Any = None) -> tuple: ...
     def map(self, function: Any, parameters: Any = None) -> tuple: ...

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
+from scipy.sparse import issparse
+from sklearn.cluster import KMeans
 from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score
 from sklearn.metrics.cluster import contingency_matrix
 from sklearn.metrics.pairwise import euclidean_distances
@@ -41,8 +43,11 @@ def silhouette(distances: np.ndarray, codes: np.ndarray) -> float:
 
 
 def pairwise_distances(X: Any) -> np.ndarray:
-    """Euclidean distances of all pairs, float32 (their use is a mean over many)."""
-    return euclidean_distances(X).astype(np.float32)
+    """Euclidean distances of all pairs in units of their largest, float32 (their use is a mean over many)."""
+    X = X if issparse(X) else X - X.mean(axis=0, dtype=np.float64)
+    distances = euclidean_distances(X)
+    largest = distances.max(initial=0.0)
+    return (distances / largest if largest > 0 else distances).astype(np.float32)
 
 
 def inertia(X: np.ndarray, codes: np.ndarray) -> float:
@@ -135,3 +140,39 @@ def _scorer(criterion: str | Criterion, X: Any, known_codes: np.ndarray | None) 
 def _defined(metric: Callable, X: Any, codes: np.ndarray, otherwise: float) -> float:
     """Value of an index that needs at least two clusters and fewer clusters than rows."""
     return float(metric(X, codes)) if 1 < len(np.unique(codes)) < len(codes) else otherwise
+
+
+def is_one_cluster(X: np.ndarray, random_state: np.random.RandomState, n_references: int = 3) -> bool:
+    """Whether k-means splits `X` no better than it splits data without clusters.
+
+    The best mean silhouette over 2 to 6 clusters is compared with that of normal data of the same mean and covariance,
+    and of uniform data in a box along the same principal axes; `X` has clusters if it exceeds all of them by a tenth.
+    The index itself is undefined for one cluster.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_rows, n_features)
+        At most a few hundred rows.
+    random_state : RandomState
+    n_references : int, default=3
+        Data sets drawn of each kind.
+    """
+    n_rows = X.shape[0]
+    if n_rows < 4:
+        return True
+    centered = X - X.mean(axis=0)
+    axes = np.linalg.svd(centered, full_matrices=False)[2]
+    scores = centered @ axes.T
+    largest = 0.0
+    for _ in range(n_references):
+        normal = random_state.normal(size=scores.shape) * scores.std(axis=0)
+        uniform = random_state.uniform(scores.min(axis=0), scores.max(axis=0), size=scores.shape)
+        largest = max(largest, _best_silhouette(normal, random_state), _best_silhouette(uniform, random_state))
+    return _best_silhouette(scores, random_state) <= 1.1 * largest
+
+
+def _best_silhouette(X: np.ndarray, random_state: np.random.RandomState) -> float:
+    distances = pairwise_distances(X)
+    ks = range(2, min(6, X.shape[0] - 1) + 1)
+    fits = (KMeans(k, n_init=3, random_state=random_state).fit(X) for k in ks)
+    return max(silhouette(distances, fit.labels_) for fit in fits)

@@ -1,0 +1,60 @@
+"""Configuration of the documentation build. Nothing is fetched from elsewhere while it runs."""
+
+import inspect
+import re
+
+import sklearn_sslcluster
+
+project = "sklearn-sslcluster"
+author = "the sklearn-sslcluster developers"
+project_copyright = author
+version = release = sklearn_sslcluster.__version__
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "numpydoc",
+    "sphinx_gallery.gen_gallery",
+]
+templates_path = ["_templates"]
+exclude_patterns = ["_build", "auto_examples/**.ipynb", "auto_examples/**.py"]
+default_role = "literal"
+
+autosummary_generate = True
+numpydoc_show_class_members = False
+numpydoc_attributes_as_param_list = True
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "auto_examples",
+    "backreferences_dir": "reference/generated/backreferences",
+    "doc_module": ("sklearn_sslcluster",),
+    "reference_url": {"sklearn_sslcluster": None},
+    "matplotlib_animations": False,
+    "min_reported_time": 5,
+    "abort_on_example_error": True,
+}
+
+html_theme = "pydata_sphinx_theme"
+html_title = "sklearn-sslcluster"
+html_static_path = ["_static"]
+html_theme_options = {"show_prev_next": False, "secondary_sidebar_items": ["page-toc"]}
+html_sidebars = {"changelog": []}
+
+
+def skip_members_of_scikit_learn(app, what, name, obj, skip, options):
+    """Leave members that scikit-learn writes to its own documentation, whose labels do not exist here."""
+    function = inspect.unwrap(getattr(obj, "fget", obj) or obj)
+    return True if getattr(function, "__module__", None) and function.__module__.startswith("sklearn.") else None
+
+
+def escape_names_in_shapes(app, what, name, obj, options, lines):
+    """Keep ``(n_clusters_, n_features)`` in the type of an attribute from being read as a link to "n_clusters"."""
+    for i, line in enumerate(lines):
+        lines[i] = re.sub(r"shape \([^)]*\)", lambda shape: re.sub(r"(?<=\w)_(?!\w)", r"\\_", shape[0]), line)
+
+
+def setup(app):
+    app.connect("autodoc-skip-member", skip_members_of_scikit_learn)
+    app.connect("autodoc-process-docstring", escape_names_in_shapes, priority=600)  # numpydoc has 500

@@ -1,0 +1,12 @@
+"""Novel class discovery: find the classes that nobody has named, and tell them from the known ones."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "_ncd_kmeans": ["NCDKMeans"],
+        "_ncd_spectral": ["NCDSpectralClustering"],
+        "_semi_supervised_kmeans": ["SemiSupervisedKMeans"],
+    },
+)

@@ -1,0 +1,281 @@
+"""What the estimators of this room share: classes as centers, in the space of the rows or in an embedding of them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from ..base import PartialLabelMixin, order_by_size
+from ..engine import RowBlocks
+from ..labels import UNLABELED, PartialLabels, decode
+from ..numerics import (
+    center_distances,
+    distances_to,
+    distinct_rows,
+    nearest_centers,
+    pairwise_distances,
+    silhouette,
+    size_statistics,
+)
+
+_SCORE_ROWS = 5000
+_QUANTILE_ROWS = 2**16
+_QUANTILES = np.linspace(0, 1, 101)
+
+
+def _middle(Z: Any, centers: np.ndarray) -> np.ndarray | None:
+    """Where dense rows are seen from, so that data far from the origin lose no digits."""
+    return None if issparse(Z) or not len(centers) else centers.mean(axis=0)
+
+
+class BaseCenterDiscovery(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PartialLabelMixin, BaseEstimator):
+    """Base of estimators whose classes are centers.
+
+    A subclass fits ``cluster_centers_`` and may override ``_represent``, which maps rows to the space of the centers.
+    """
+
+    _parameter_constraints: dict = {
+        "n_clusters": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "n_init": [Interval(Integral, 1, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "k_max": [Interval(Integral, 1, None, closed="left"), None],
+        "unlabeled_value": [Integral, str, "boolean", None],
+        "random_state": ["random_state"],
+    }
+    _accept_sparse: bool | str = "csr"
+
+    def predict(self, X: Any, *, reject: float | None = None) -> np.ndarray:
+        """Name the class of each row: that of the nearest of all centers, known and novel.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+        reject : float in (0, 1], default=None
+            Leave a row unassigned (-1, or None where names are not integers) when it lies farther from its center
+            than this quantile of the training rows of that class; 0.99 for example.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+            Names of ``classes_``.
+        """
+        codes, Z = self._predict_codes(X)
+        if reject is not None:
+            if not isinstance(reject, Real) or not 0 < reject <= 1:
+                raise ValueError(f"reject must be a quantile in (0, 1], got {reject!r}.")
+            distance = self._own_distances(Z, codes)
+            limits = np.array([np.interp(reject, _QUANTILES, row) for row in self.distance_quantiles_])
+            codes = np.where(distance > limits[codes] * (1 + 1e-9), UNLABELED, codes)
+        return decode(codes, self.classes_, unlabeled_value=self.unlabeled_value)
+
+    def predict_novel(self, X: Any) -> np.ndarray:
+        """Name the nearest novel class of each row, whatever the known classes.
+
+        The rule of the paper, for rows that are known to belong to no known class.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+            Names of ``novel_classes_``.
+
+        Raises
+        ------
+        ValueError
+            If no novel class was found.
+        """
+        check_is_fitted(self)
+        n_known = len(self.classes_) - len(self.novel_classes_)
+        if n_known == len(self.classes_):
+            raise ValueError(f"This {type(self).__name__} found no novel class, so that none can be predicted.")
+        Z = self._represent(self._check_rows(X))
+        return self.novel_classes_[self._map(nearest_centers, Z, self.cluster_centers_[n_known:])[0]]
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Distance of each row to every center.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        distances : ndarray of shape (n_samples, n_clusters_)
+            Euclidean distances, columns in the order of ``classes_``.
+        """
+        check_is_fitted(self)
+        return self._map(center_distances, self._represent(self._check_rows(X)), self.cluster_centers_)[0]
+
+    def novelty_score(self, X: Any) -> np.ndarray:
+        """How much a row looks like a novel rather than a known class.
+
+        The distance to the nearest known center over the sum of the distances to the nearest known and to the
+        nearest novel center: above one half exactly where ``predict`` names a novel class.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        score : ndarray of shape (n_samples,)
+            In [0, 1]; 0 everywhere if no novel class was found, 1 if no class is known.
+        """
+        distances = self.transform(X)
+        n_known = len(self.classes_) - len(self.novel_classes_)
+        if n_known in (0, len(self.classes_)):
+            return np.full(len(distances), 0.0 if n_known else 1.0)
+        known = distances[:, :n_known].min(axis=1).astype(np.float64)
+        total = known + distances[:, n_known:].min(axis=1)
+        return np.divide(known, total, out=np.full(len(known), 0.5), where=total > 0)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Mean silhouette width of the predicted classes, on at most 5,000 fixed distinct rows of `X`.
+
+        Uses no labels, and can be compared between numbers of clusters.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        score : float
+            In [-1, 1], higher is better; 0 where all rows fall in one class.
+        """
+        codes, Z = self._predict_codes(X)
+        rows = distinct_rows(
+            RowBlocks(Z, (None, None)),
+            (None, None),
+            max_rows=_SCORE_ROWS,
+            random_state=np.random.RandomState(0),
+        )
+        return silhouette(pairwise_distances(rows.X), codes[rows.rows])
+
+    def _check_rows(self, X: Any, *, reset: bool = False) -> Any:
+        return self._validate_rows(X, reset=reset, accept_sparse=self._accept_sparse, dtype=[np.float64, np.float32])
+
+    def _represent(self, X: Any) -> Any:
+        """Rows in the space of the centers."""
+        return X
+
+    def _predict_codes(self, X: Any) -> tuple[np.ndarray, Any]:
+        """(code of the nearest center, row in the space of the centers) of each row."""
+        check_is_fitted(self)
+        Z = self._represent(self._check_rows(X))
+        return self._map(nearest_centers, Z, self.cluster_centers_)[0], Z
+
+    def _map(self, function: Callable, Z: Any, centers: np.ndarray) -> tuple:
+        """Map a function of (block, row_data, (centers, shift)) over rows, seen from the middle of the centers."""
+        shift = _middle(Z, centers)
+        around = centers if shift is None else centers - shift
+        blocks = RowBlocks(Z, block_size=getattr(self, "block_size", "auto"))
+        return blocks.map(function, (around, shift))
+
+    def _own_distances(self, Z: Any, codes: np.ndarray, centers: np.ndarray | None = None) -> np.ndarray:
+        """Distance of each row to the center of its class."""
+        centers = self.cluster_centers_ if centers is None else centers
+
+        def own(block: Any, row_data: tuple, parameters: Any) -> tuple:
+            return (distances_to(block, centers[row_data[0]]),)
+
+        return RowBlocks(Z, (codes,), block_size=getattr(self, "block_size", "auto")).map(own)[0]
+
+    def _n_novel_wanted(self, labels: PartialLabels) -> int:
+        """Novel clusters asked for by an integer ``n_clusters``, which counts the known classes too."""
+        if not labels.unlabeled.any():
+            if self.n_clusters > labels.n_known:
+                warnings.warn(
+                    f"n_clusters={self.n_clusters}, but every row is labeled: there are no rows to find more than the "
+                    f"{labels.n_known} known classes in.",
+                    UserWarning,
+                    stacklevel=4,
+                )
+            return 0
+        if self.n_clusters < labels.n_known:
+            warnings.warn(
+                f"n_clusters={self.n_clusters} is less than the {labels.n_known} known classes and was raised to "
+                f"{labels.n_known}: n_clusters counts known and novel classes.",
+                UserWarning,
+                stacklevel=4,
+            )
+        return max(self.n_clusters - labels.n_known, 0)
+
+    def _candidates(self, n_known: int) -> list[int]:
+        """Total numbers of clusters that ``n_clusters="auto"`` tries, no novel class first."""
+        k_max = self.k_max if self.k_max is not None else max(30, 3 * n_known)
+        return list(range(max(n_known, 1), max(k_max, n_known, 1) + 1))
+
+    def _class_attributes(self, blocks: RowBlocks, labels: PartialLabels, known: Any, novel: Any) -> dict[str, Any]:
+        """Labels, names and sizes that follow from centers; the novel ones are put in the order of their names."""
+        all_sizes = self._sizes(blocks, np.vstack([known, novel]))
+        sizes = all_sizes[len(known) :]
+        order = order_by_size(sizes, novel)
+        order = order[self._is_kept(sizes[order])]
+        centers = np.vstack([known, novel[order]])
+        codes = np.where(labels.unlabeled, self._map(nearest_centers, blocks.X, centers)[0], labels.codes)
+        names = self._name_classes(labels.classes, len(order))
+        return {
+            **names,
+            "labels_": decode(codes, names["classes_"]),
+            "cluster_centers_": centers,
+            "distance_quantiles_": self._distance_quantiles(blocks.X, codes, centers),
+            "n_clusters_": len(centers),
+            "known_share_": float(all_sizes[: len(known)].sum() / max(all_sizes.sum(), np.finfo(float).tiny)),
+            "_n_features_out": len(centers),
+        }
+
+    def _sizes(self, blocks: RowBlocks, centers: np.ndarray) -> np.ndarray:
+        """Weight of the unlabeled rows nearest to each center."""
+        shift = _middle(blocks.X, centers)
+        (sizes,) = blocks.sum(size_statistics, (centers if shift is None else centers - shift, shift))
+        return sizes
+
+    def _is_kept(self, sizes: np.ndarray) -> np.ndarray:
+        """Which novel clusters are classes: those that some row belongs to."""
+        return sizes > 0
+
+    def _distance_quantiles(self, Z: Any, codes: np.ndarray, centers: np.ndarray) -> np.ndarray:
+        """Percentiles of the distance to the center, of training rows of each class (at most about 65,000 rows)."""
+        step = -(-Z.shape[0] // _QUANTILE_ROWS)
+        codes, Z = codes[::step], Z[::step]
+        distances = self._own_distances(Z, codes, centers)
+        out = np.full((len(centers), len(_QUANTILES)), np.inf)
+        for code in np.unique(codes):
+            # The inverse of the empirical distribution does not change when all rows are repeated.
+            out[code] = np.quantile(distances[codes == code], _QUANTILES, method="inverted_cdf")
+        return out
+
+    def _warn_if_fewer(self, wanted: int, found: int) -> None:
+        if found < wanted:
+            warnings.warn(
+                f"Only {found} clusters were found where {wanted} were asked for: there are too few distinct rows "
+                "without a label. Duplicate points in X, or a smaller n_clusters?",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = bool(self._accept_sparse)
+        return tags

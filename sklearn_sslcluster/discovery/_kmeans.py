@@ -1,0 +1,106 @@
+"""The fit shared by the two k-means estimators: they differ in whether unlabeled rows may join known classes."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import _check_sample_weight
+
+from ..engine import RowBlocks, fit_progress
+from ..labels import PartialLabels
+from ..numerics import (
+    CenterProblem,
+    Frame,
+    LloydSettings,
+    choose_n_clusters,
+    no_anchors,
+    objective,
+    pose_problem,
+    shifted_centers,
+    solve,
+)
+from ._base import BaseCenterDiscovery
+
+_POWER = {"distance": 1, "squared-distance": 2, "inertia": 2}
+
+
+class BaseDiscoveryKMeans(BaseCenterDiscovery):
+    """Template of the fit; a subclass says how known classes take part and by what ``"auto"`` is decided."""
+
+    _parameter_constraints: dict = {
+        **BaseCenterDiscovery._parameter_constraints,
+        "seeding": [StrOptions({"distance", "squared-distance"})],
+        "selection": [StrOptions({"distance", "inertia"})],
+        "block_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+    }
+    _move_known: ClassVar[bool]
+    _criterion: ClassVar[str]
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any) -> Any:
+        X = self._check_rows(X, reset=True)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        labels = self._encode_labels(y, X)
+        random_state = check_random_state(self.random_state)
+        codes = labels.codes if labels.n_known else None
+        blocks = RowBlocks(X, (codes, sample_weight), block_size=self.block_size)
+        n_wanted = 0 if self.n_clusters == "auto" else self._n_novel_wanted(labels)
+        problem = pose_problem(blocks, labels.n_known, random_state, labels.n_known + n_wanted)
+        self._check_weights(problem, labels)
+        settings = LloydSettings(
+            self.n_init, self.max_iter, self.tol, _POWER[self.seeding], _POWER[self.selection], n_trials=1
+        )
+        scores: dict[str, Any] = {}
+        if self.n_clusters == "auto":
+            ks = self._candidates(labels.n_known)
+            n_clusters, by_k = choose_n_clusters(
+                problem, ks, settings, random_state, move_known=self._move_known, criterion=self._criterion
+            )
+            n_wanted, scores = n_clusters - labels.n_known, {"n_clusters_scores_": by_k}
+        with fit_progress(self, X, y, max_steps=None, step_name="iteration") as step:
+            centers = solve(
+                problem,
+                n_wanted,
+                settings,
+                random_state,
+                move_known=self._move_known,
+                on_step=lambda now: step(lambda: self._state(problem, labels, now)),
+            )
+        self._warn_if_fewer(labels.n_known + n_wanted, len(centers.known) + len(centers.novel))
+        fitted = self._class_attributes(blocks, labels, centers.known, centers.novel)
+        inertia = self._inertia(problem, fitted["cluster_centers_"], labels.n_known)
+        self._set_fitted(**fitted, **scores, n_iter_=centers.n_iter, inertia_=inertia)
+        return self
+
+    def _check_weights(self, problem: CenterProblem, labels: PartialLabels) -> None:
+        weightless = np.flatnonzero(problem.anchors.weight <= 0)
+        if len(weightless):
+            raise ValueError(
+                f"sample_weight is 0 for every row of class {labels.classes[weightless[0]]!r}; "
+                "leave these rows out, or their labels."
+            )
+        if not labels.n_known and not problem.frame.weight:
+            raise ValueError("sample_weight is 0 for every row.")
+
+    def _state(self, problem: CenterProblem, labels: PartialLabels, centers: np.ndarray) -> dict[str, Any]:
+        """Attributes with which callbacks can use the estimator as if the fit had stopped here."""
+        if not self._move_known:
+            centers = np.vstack([problem.anchors.means, centers])
+        centers = shifted_centers(centers, problem.frame.shift)
+        names = self._name_classes(labels.classes, len(centers) - labels.n_known)
+        return {"cluster_centers_": centers, "n_clusters_": len(centers), **names}
+
+    def _inertia(self, problem: CenterProblem, centers: np.ndarray, n_known: int) -> float:
+        """Sum of squared distances of the rows that took part, to the centers that they may belong to."""
+        shift = problem.frame.shift
+        around = centers if shift is None else centers - shift
+        if self._move_known:
+            return objective(problem.source, around, problem.anchors, problem.frame)
+        if len(centers) == n_known:
+            return 0.0
+        frame = Frame(shift, problem.frame.weight, problem.frame.variance)
+        return objective(problem.source, around[n_known:], no_anchors(centers.shape[1]), frame)

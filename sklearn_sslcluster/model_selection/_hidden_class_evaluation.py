@@ -1,0 +1,233 @@
+"""What a candidate of the hidden-class search is fitted to, what it is compared with, and how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.metrics._scorer import _BaseScorer, _MultimetricScorer
+from sklearn.pipeline import Pipeline
+from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import _num_samples
+
+from ..labels import UNLABELED, decode, encode_partial_labels, find_classes
+from ..numerics import match_clusters
+
+
+@dataclass(frozen=True)
+class HiddenFold:
+    """One fold, as scikit-learn's fit-and-score function takes it.
+
+    Attributes
+    ----------
+    y : FoldLabels, or the labels of the user
+    test : ndarray
+        Numbers of the rows to score.
+    hidden : ndarray
+        Names of the hidden classes.
+    """
+
+    y: Any
+    test: np.ndarray
+    hidden: np.ndarray
+
+
+def read_only(X: Any) -> Any:
+    """View of an array through which nobody can change it; anything else as it is."""
+    if not isinstance(X, np.ndarray):
+        return X
+    view = X.view()
+    view.flags.writeable = False
+    return view
+
+
+class _AllOrTest(list):
+    """Stands for an array of which scikit-learn's fit-and-score function takes all rows, to fit, and the test rows.
+
+    A list, because array API dispatch takes any other type that is no array for an error.
+    """
+
+    def __init__(self, shape: tuple) -> None:
+        super().__init__()
+        self.shape = shape
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
+
+    def __getitem__(self, key: Any) -> Any:
+        # A tuple holds rows and an ellipsis, or rows and columns of a matrix of similarities (all columns then).
+        rows = np.ravel(key[0] if isinstance(key, tuple) else key)
+        return self.all_rows() if len(rows) == len(self) else self.test_rows(rows)
+
+    def all_rows(self) -> Any:
+        raise NotImplementedError
+
+    def test_rows(self, rows: np.ndarray) -> Any:
+        raise NotImplementedError
+
+
+class FoldTable(_AllOrTest):
+    """Stands for X: all rows are the table itself and not a copy."""
+
+    def __init__(self, X: Any) -> None:
+        super().__init__(getattr(X, "shape", (_num_samples(X),)))
+        self.table = X
+
+    def all_rows(self) -> Any:
+        return self.table
+
+    def test_rows(self, rows: np.ndarray) -> Any:
+        return _safe_indexing(self.table, rows)
+
+
+class FoldLabels(_AllOrTest):
+    """Stands for y: all rows are the masked labels, the test rows have the true ones, which the scorer alone gets."""
+
+    def __init__(self, masked: np.ndarray, true: np.ndarray) -> None:
+        super().__init__(masked.shape)
+        self.masked = masked
+        self.true = true
+
+    def all_rows(self) -> np.ndarray:
+        return self.masked.copy()
+
+    def test_rows(self, rows: np.ndarray) -> np.ndarray:
+        return self.true
+
+
+def hidden_folds(y: Any, masked_splits: Any, unlabeled_value: Any) -> list[HiddenFold]:
+    """Folds from pairs of masked labels and test rows, with the truth of the test rows apart."""
+    labels = encode_partial_labels(y, unlabeled_value=unlabeled_value)
+    folds = []
+    for masked, test in masked_splits:
+        visible = encode_partial_labels(masked, unlabeled_value=unlabeled_value).classes
+        hidden = labels.classes[find_classes(labels.classes, visible) == UNLABELED]
+        true = decode(labels.codes[test], labels.classes)
+        folds.append(HiddenFold(FoldLabels(masked, true), test, hidden))
+    return folds
+
+
+def final_estimator(estimator: Any) -> Any:
+    """The last step of a Pipeline, also of one inside another; any other estimator itself."""
+    while isinstance(estimator, Pipeline):
+        estimator = estimator.steps[-1][1]
+    return estimator
+
+
+def label_free_score(estimator: Any, X: Any, y: Any = None) -> float:
+    """The estimator's own score on `X`, without labels."""
+    return estimator.score(X)
+
+
+def hidden_class_accuracy(
+    y_true: Any, y_pred: Any, *, visible_classes: Any = (), unassigned: Any = -1, sample_weight: Any = None
+) -> float:
+    r"""Share of rows that are in the right class, where new clusters may bear any name.
+
+    A row of a visible class is right if it is predicted to be in this class. A row of another class is right if its
+    class is matched with the cluster it is in, by the best one-to-one matching of the classes that are not visible
+    with the clusters that are not.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+        True classes. Rows where it is None or NaN do not count.
+    y_pred : array-like of shape (n_samples,)
+        Predicted classes.
+    visible_classes : array-like, default=()
+        Classes that had labels in training.
+    unassigned : int, str, bool or None, default=-1
+        Prediction for a row without a class, besides -1, None and NaN. Such a row is wrong.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weight of each row.
+
+    Returns
+    -------
+    accuracy : float
+        Between 0 and 1.
+
+    Raises
+    ------
+    ValueError
+        If no row has a true class and a positive weight.
+
+    Notes
+    -----
+    With :math:`n_{ck}` the weight of the rows of class :math:`c` in cluster :math:`k`, :math:`V` the visible classes
+    and :math:`n` the weight of all rows, the score is
+
+    .. math:: \frac{1}{n} \Big( \sum_{c \in V} n_{cc} + \max_\pi \sum_{c \notin V} n_{c \pi(c)} \Big)
+
+    over the one-to-one maps :math:`\pi` of the other classes to clusters outside :math:`V`.
+    """
+    true = encode_partial_labels(y_true, unlabeled_value=None)
+    pred = encode_partial_labels(y_pred, unlabeled_value=None)
+    weight = np.ones(len(true.codes)) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+    counted = ~true.unlabeled
+    total = weight[counted].sum()
+    if not total > 0:
+        raise ValueError("hidden_class_accuracy needs a row with a true class and a positive weight, got none.")
+    # The last column belongs to rows without a prediction.
+    table = np.zeros((true.n_known, pred.n_known + 1))
+    np.add.at(table, (true.codes[counted], pred.codes[counted]), weight[counted])
+    visible = encode_partial_labels(visible_classes, unlabeled_value=None).classes
+    row, column = find_classes(true.classes, visible), find_classes(pred.classes, visible)
+    same_name = (row[:, np.newaxis] == column) & (row[:, np.newaxis] != UNLABELED)
+    no_class = find_classes([-1, unassigned], pred.classes)
+    novel = np.setdiff1d(np.flatnonzero(column == UNLABELED), no_class)
+    among_novel = table[row == UNLABELED][:, novel]
+    hits = table[:, :-1][same_name].sum() + among_novel[match_clusters(among_novel)].sum()
+    return float(hits / total)
+
+
+class HiddenClassScorer(_BaseScorer):
+    """Scorer ``(estimator, X, y) -> float`` of the accuracy on classes that the estimator was not told.
+
+    The visible classes are the known ones of the estimator, or of the last step of a Pipeline: its ``classes_``
+    without its ``novel_classes_``. An estimator without ``classes_``, such as :class:`~sklearn.cluster.KMeans`, does
+    not name its clusters after classes; none of them counts as visible.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(hidden_class_accuracy, 1, {}, "predict")
+
+    def _score(self, method_caller: Any, estimator: Any, X: Any, y_true: Any, **kwargs: Any) -> float:
+        clusterer = final_estimator(estimator)
+        classes = np.asarray(getattr(clusterer, "classes_", []))
+        n_visible = len(classes) - len(getattr(clusterer, "novel_classes_", []))
+        return hidden_class_accuracy(
+            y_true,
+            method_caller(estimator, "predict", X),
+            visible_classes=classes[:n_visible],
+            unassigned=getattr(clusterer, "unlabeled_value", -1),
+            **kwargs,
+        )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+
+class CodedScorer(_BaseScorer):
+    """Another scorer, given integers in place of names, because metrics of scikit-learn cannot sort mixed names."""
+
+    def _score(self, method_caller: Any, estimator: Any, X: Any, y_true: Any, **kwargs: Any) -> float:
+        y_pred = method_caller(estimator, "predict", X)
+        names = [*np.asarray(y_true).tolist(), *np.asarray(y_pred).tolist()]
+        codes = encode_partial_labels(names, unlabeled_value=None).codes
+        return self._sign * self._score_func(codes[: len(y_true)], codes[len(y_true) :], **self._kwargs, **kwargs)
+
+
+def for_names(scorer: Any, classes: np.ndarray) -> Any:
+    """`scorer`, able to compare the names of `classes`, which may be of several kinds (strings, integers, bools)."""
+    if classes.dtype != object or all(isinstance(name, str) for name in classes.tolist()):
+        return scorer
+    if isinstance(scorer, _MultimetricScorer):
+        scorers = {name: for_names(one, classes) for name, one in scorer._scorers.items()}
+        return _MultimetricScorer(scorers=scorers, raise_exc=scorer._raise_exc)
+    compares_names = isinstance(scorer, _BaseScorer) and scorer._response_method == "predict"
+    if not compares_names or isinstance(scorer, HiddenClassScorer):
+        return scorer
+    coded = CodedScorer(scorer._score_func, scorer._sign, scorer._kwargs, "predict")
+    vars(coded).update(vars(scorer))  # with the metadata it requests
+    return coded

@@ -1,0 +1,163 @@
+"""Every public estimator, found automatically, passes the checks of scikit-learn and ours; no failure is expected."""
+
+import inspect
+import json
+import pickle
+import subprocess
+import sys
+from importlib import import_module
+
+import numpy as np
+import pytest
+from sklearn import config_context
+from sklearn.base import clone
+from sklearn.cluster import KMeans
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import get_tags
+from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
+
+from sklearn_sslcluster.datasets import make_partially_labeled_blobs
+from sklearn_sslcluster.discovery import SemiSupervisedKMeans
+from sklearn_sslcluster.utils import all_estimators
+from sklearn_sslcluster.utils.estimator_checks import parametrize_with_partial_label_checks
+
+# Sizes and iteration counts that make the test instances quick, and arguments without a default. Nothing else belongs
+# here; an estimator without a row is tested with its defaults.
+TEST_PARAMETERS = {
+    "HiddenClassSearchCV": {
+        "estimator": SemiSupervisedKMeans(n_init=1, max_iter=5, k_max=6),
+        "param_distributions": {"seeding": ["distance", "squared-distance"]},
+    },
+    "NCDKMeans": {"n_init": 2, "max_iter": 20},
+    "NCDSpectralClustering": {"n_init": 2},
+    "SemiSupervisedKMeans": {"n_init": 2, "max_iter": 20},
+}
+ESTIMATORS = dict(all_estimators())
+# Importing torch or cvxpy is what these two rooms are for.
+MAY_IMPORT_HEAVY_LIBRARIES = ("deep", "sdp")
+
+
+def quick_instance(name):
+    return ESTIMATORS[name](**TEST_PARAMETERS.get(name, {}))
+
+
+def default_instance(name):
+    """Instance with nothing but the arguments that have no default."""
+    parameters = inspect.signature(ESTIMATORS[name]).parameters.values()
+    required = {parameter.name for parameter in parameters if parameter.default is parameter.empty}
+    return ESTIMATORS[name](**{key: TEST_PARAMETERS[name][key] for key in required})
+
+
+QUICK_INSTANCES = [quick_instance(name) for name in ESTIMATORS]
+DEFAULT_INSTANCES = [default_instance(name) for name in ESTIMATORS if name in TEST_PARAMETERS]
+
+
+@parametrize_with_checks(QUICK_INSTANCES + DEFAULT_INSTANCES)
+def test_checks_of_scikit_learn(estimator, check):
+    """Each check that check_estimator would run."""
+    check(estimator)
+
+
+@parametrize_with_partial_label_checks(QUICK_INSTANCES)
+def test_partial_label_checks(estimator, check):
+    """Each check that check_partial_label_estimator would run."""
+    check(estimator)
+
+
+def test_estimators_are_found_and_the_table_names_no_other():
+    assert {"HiddenClassSearchCV", "NCDKMeans", "NCDSpectralClustering", "SemiSupervisedKMeans"} <= set(ESTIMATORS)
+    assert set(TEST_PARAMETERS) <= set(ESTIMATORS)
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_test_parameters_are_sizes_counts_and_required_arguments(name):
+    required = default_instance(name).get_params(deep=False)
+    for parameter, value in TEST_PARAMETERS.get(name, {}).items():
+        given_as_required = required[parameter] is value
+        assert given_as_required or (isinstance(value, int) and parameter.startswith(("n_", "max_", "k_max", "batch_")))
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_only_the_array_api_check_is_skipped(name):
+    results = check_estimator(quick_instance(name), on_skip=None)
+    others = {result["check_name"] for result in results if result["status"] != "passed"}
+    assert others <= {"check_array_api_input"}
+    assert not any(result["expected_to_fail"] for result in results)
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_tags_dodge_no_check(name):
+    estimator = quick_instance(name)
+    tags, plain = get_tags(estimator), get_tags(KMeans())
+    assert tags.estimator_type == "clusterer"
+    assert not tags._skip_test
+    assert not tags.no_validation
+    assert not tags.non_deterministic
+    assert tags.requires_fit
+    assert tags.target_tags == plain.target_tags
+    # Sparse rows are documented input where they are accepted; nothing else differs from scikit-learn's own clusterer.
+    documented = type(estimator).fit.__doc__.partition("y :")[0]
+    assert tags.input_tags.sparse == ("sparse" in documented) or "estimator" in estimator.get_params()
+    tags.input_tags.sparse = plain.input_tags.sparse
+    assert tags.input_tags == plain.input_tags
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_metadata_routing_leaves_fit_and_searches_working(name):
+    X, y, _ = make_partially_labeled_blobs(90, n_known=3, n_novel=1, random_state=0)
+    estimator = quick_instance(name)
+    expected = clone(estimator).set_params(**seed(estimator)).fit(X, y).labels_
+    with config_context(enable_metadata_routing=True):
+        fitted = clone(estimator).set_params(**seed(estimator)).fit(X, y)
+        np.testing.assert_array_equal(fitted.labels_, expected)
+        search = GridSearchCV(make_pipeline(StandardScaler(), clone(estimator)), {}, cv=2, error_score="raise")
+        assert len(search.fit(X, y).predict(X)) == len(X)
+
+
+def seed(estimator):
+    return {key: 0 for key in estimator.get_params(deep=True) if key.split("__")[-1] == "random_state"}
+
+
+# Scikit-learn imports pandas by itself where it is installed: with pandas hidden, a fit shows that it needs none.
+FIT_IN_A_FRESH_PROCESS = """
+import json, pickle, sys
+class Hidden:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name.partition(".")[0] in ("pandas", "polars"):
+            raise ModuleNotFoundError("hidden: " + name, name=name)
+sys.meta_path.insert(0, Hidden)
+import numpy as np
+estimator = pickle.loads(sys.stdin.buffer.read())
+X = np.random.RandomState(0).normal(size=(60, 2)) + 20 * np.repeat(np.arange(4), 15)[:, None]
+y = np.repeat([0, 1, 2, -1], 15)
+estimator.fit(X, y).predict(X)
+estimator.score(X)
+libraries = {"cvxpy", "dask", "distributed", "matplotlib", "pandas", "polars", "rich", "skops", "skorch", "torch"}
+print(json.dumps(sorted(libraries & set(sys.modules))))
+"""
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, cls in ESTIMATORS.items() if cls.__module__.split(".")[1] not in MAY_IMPORT_HEAVY_LIBRARIES]
+)
+def test_fitting_imports_no_heavy_library(name):
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FIT_IN_A_FRESH_PROCESS],
+        input=pickle.dumps(quick_instance(name)),
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert json.loads(done.stdout) == []
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_documentation_link_leads_to_the_public_name(name):
+    cls = ESTIMATORS[name]
+    room = ".".join(cls.__module__.split(".")[:2])
+    assert getattr(import_module(room), name) is cls
+    link = quick_instance(name)._get_doc_link()
+    assert link.endswith(f"/{room}.{name}.html")
