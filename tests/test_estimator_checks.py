@@ -11,6 +11,8 @@ from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import SkipTestWarning
 from sklearn.metrics import silhouette_score
+from sklearn.neighbors import NearestNeighbors
+from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.validation import check_is_fitted
 
@@ -341,6 +343,15 @@ class KeepsObjectsInArray(Keeps):
     thing = np.array([np.random.RandomState(0), None], dtype=object)
 
 
+class KeepsTree(Keeps):
+    thing = make_pipeline(NearestNeighbors(algorithm="kd_tree"))
+    thing[0].fit(np.eye(3))
+
+
+class KeepsSparseInNested(Keeps):
+    thing = {"model": make_pipeline(KeepsSparse(2, max_iter=1).fit(np.eye(3)))}
+
+
 class ForgetsWhenPickled(SoundClusterer):
     def __getstate__(self):
         state = super().__getstate__()
@@ -461,6 +472,8 @@ FAULTS = [
     (KeepsGenerator, "check_fitted_state_is_plain", "RandomState"),
     (KeepsFunction, "check_fitted_state_is_plain", "order_by_size"),
     (KeepsObjectsInArray, "check_fitted_state_is_plain", "RandomState"),
+    (KeepsTree, "check_fitted_state_is_plain", "KDTree"),
+    (KeepsSparseInNested, "check_fitted_state_is_plain", r"thing_\['model'\].*csr_array"),
     (ForgetsWhenPickled, "check_pickle_round_trip", "transform gives other numbers"),
     (KeepsForeignClass, "check_skops_round_trip", "Foreign"),
     (HasNoSeed, "check_same_seed_same_answer", "one seed"),

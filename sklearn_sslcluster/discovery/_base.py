@@ -29,6 +29,8 @@ from ..numerics import (
 
 _SCORE_ROWS = 5000
 _QUANTILE_ROWS = 2**16
+# Power of the distance that stands behind each name of `seeding` and `selection`.
+POWER = {"distance": 1, "squared-distance": 2, "inertia": 2}
 _QUANTILES = np.linspace(0, 1, 101)
 
 

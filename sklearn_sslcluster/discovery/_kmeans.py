@@ -23,9 +23,7 @@ from ..numerics import (
     shifted_centers,
     solve,
 )
-from ._base import BaseCenterDiscovery
-
-_POWER = {"distance": 1, "squared-distance": 2, "inertia": 2}
+from ._base import POWER, BaseCenterDiscovery
 
 
 class BaseDiscoveryKMeans(BaseCenterDiscovery):
@@ -52,7 +50,7 @@ class BaseDiscoveryKMeans(BaseCenterDiscovery):
         problem = pose_problem(blocks, labels.n_known, random_state, labels.n_known + n_wanted)
         self._check_weights(problem, labels)
         settings = LloydSettings(
-            self.n_init, self.max_iter, self.tol, _POWER[self.seeding], _POWER[self.selection], n_trials=1
+            self.n_init, self.max_iter, self.tol, POWER[self.seeding], POWER[self.selection], n_trials=1
         )
         scores: dict[str, Any] = {}
         if self.n_clusters == "auto":

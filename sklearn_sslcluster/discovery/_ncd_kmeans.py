@@ -93,8 +93,9 @@ class NCDKMeans(BaseDiscoveryKMeans):
 
     Differences from [1]_: its text has squared distances in seeding and selection, its code, and so its tables, plain
     ones. Plain ones are the default here, since they found the classes more often on random class splits of several
-    tables (``python -m benchmarks.defaults``). The number of classes is chosen by the Calinski-Harabasz index of all rows, labeled ones in
-    their classes, instead of the silhouette of the unlabeled rows alone, for the same reason.
+    tables (``python -m benchmarks.defaults``). For the same reason the number of classes is chosen by the
+    Calinski-Harabasz index of all rows, labeled ones in their classes, instead of the silhouette of the unlabeled rows
+    alone.
 
     Seeds are drawn from the distinct rows in lexicographic order with summed weights: neither the order of the rows
     nor repeating them all changes the result.

@@ -78,7 +78,9 @@ class SemiSupervisedKMeans(BaseDiscoveryKMeans):
     -----
     With known classes :math:`c = 1..C`, labeled rows :math:`L` and unlabeled rows :math:`U`, the algorithm lowers
 
-    .. math:: \\sum_{i \\in L} \\lVert x_i - \\mu_{y_i} \\rVert^2 + \\sum_{i \\in U} \\min_k \\lVert x_i - \\mu_k \\rVert^2
+    .. math::
+        \\sum_{i \\in L} \\lVert x_i - \\mu_{y_i} \\rVert^2
+        + \\sum_{i \\in U} \\min_k \\lVert x_i - \\mu_k \\rVert^2
 
     by Lloyd's iterations from the means of the known classes and seeds drawn among the unlabeled rows.
 
@@ -88,8 +90,8 @@ class SemiSupervisedKMeans(BaseDiscoveryKMeans):
     splits of eight tables (``python -m benchmarks.defaults``; the originals are ``seeding="squared-distance"`` and
     ``selection="inertia"``); the number of classes is chosen by the silhouette of all rows with labels clamped, not by
     the accuracy of plain k-means on the labeled rows, which
-    :func:`~sklearn_sslcluster.model_selection.estimate_n_clusters` offers. A cluster that loses all rows keeps its center, and is
-    dropped if it ends without rows.
+    :func:`~sklearn_sslcluster.model_selection.estimate_n_clusters` offers. A cluster that loses all rows keeps its
+    center, and is dropped if it ends without rows.
 
     Seeds are drawn from the distinct rows in lexicographic order with summed weights: neither the order of the rows
     nor repeating them all changes the result.

@@ -40,9 +40,7 @@ def fit_progress(estimator: Any, X: Any, y: Any = None, *, max_steps: int | None
     def step(attributes: Callable[[], dict] | None = None) -> bool:
         task = context.subcontext(task_name=step_name)
         task.call_on_fit_task_begin(estimator=estimator, X=X, y=y)
-        return bool(
-            task.call_on_fit_task_end(estimator=estimator, X=X, y=y, reconstruction_attributes=attributes)
-        )
+        return bool(task.call_on_fit_task_end(estimator=estimator, X=X, y=y, reconstruction_attributes=attributes))
 
     yield step
     context.call_on_fit_task_end(estimator=estimator, X=X, y=y)

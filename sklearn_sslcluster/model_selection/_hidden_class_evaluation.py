@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.metrics._scorer import _BaseScorer, _MultimetricScorer
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
+from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import _num_samples
 
 from ..labels import UNLABELED, decode, encode_partial_labels, find_classes
@@ -99,10 +100,13 @@ class FoldLabels(_AllOrTest):
 def hidden_folds(y: Any, masked_splits: Any, unlabeled_value: Any) -> list[HiddenFold]:
     """Folds from pairs of masked labels and test rows, with the truth of the test rows apart."""
     labels = encode_partial_labels(y, unlabeled_value=unlabeled_value)
-    folds = []
+    folds: list[HiddenFold] = []
     for masked, test in masked_splits:
         visible = encode_partial_labels(masked, unlabeled_value=unlabeled_value).classes
         hidden = labels.classes[find_classes(labels.classes, visible) == UNLABELED]
+        test = test[labels.codes[test] != UNLABELED]
+        if not len(test):
+            raise ValueError(f"Fold {len(folds)} of cv has no labeled row to score.")
         true = decode(labels.codes[test], labels.classes)
         folds.append(HiddenFold(FoldLabels(masked, true), test, hidden))
     return folds
@@ -189,6 +193,9 @@ class HiddenClassScorer(_BaseScorer):
     not name its clusters after classes; none of them counts as visible.
     """
 
+    # Weights are asked for without being told to, as scikit-learn does where metadata routing is off.
+    __metadata_request__score: ClassVar[dict] = {"sample_weight": True, "visible_classes": UNUSED, "unassigned": UNUSED}
+
     def __init__(self) -> None:
         super().__init__(hidden_class_accuracy, 1, {}, "predict")
 
@@ -229,5 +236,5 @@ def for_names(scorer: Any, classes: np.ndarray) -> Any:
     if not compares_names or isinstance(scorer, HiddenClassScorer):
         return scorer
     coded = CodedScorer(scorer._score_func, scorer._sign, scorer._kwargs, "predict")
-    vars(coded).update(vars(scorer))  # with the metadata it requests
+    coded.__dict__.update(vars(scorer))  # with the metadata it requests
     return coded

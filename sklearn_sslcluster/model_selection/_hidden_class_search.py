@@ -187,7 +187,7 @@ class HiddenClassSearchCV(BestEstimatorSearch):
     - With fewer than three known classes the paper has no answer; here the estimator's own score decides.
 
     An estimator without ``classes_``, such as :class:`~sklearn.cluster.KMeans`, does not name its clusters after
-    classes; all its clusters count as novel.
+    classes; all its clusters count as novel, and the score does not notice rows of visible classes among them.
 
     The table is not copied for a fit. Processes of the loky backend share it as a memory map. For the fits of the
     search an array is read-only, so a step with ``copy=False`` makes its own copy or fails.
@@ -285,11 +285,11 @@ class HiddenClassSearchCV(BestEstimatorSearch):
         """
         X, y = indexable(X, y)
         _ensure_no_complex_data(X)  # before y is read: the fault of X comes first, as in other estimators
-        self._check_unlabeled_value()
         params = _check_method_params(X, params=params)
         fold_seed, candidate_seed = check_random_state(self.random_state).randint(2**31 - 1, size=2)
-        comparison = self._plan_comparison(X, y, self._get_routed_params_for_fit(params), int(fold_seed))
         candidates = self._list_candidates(int(candidate_seed))
+        self._check_unlabeled_value(candidates)
+        comparison = self._plan_comparison(X, y, self._get_routed_params_for_fit(params), int(fold_seed))
         weight = params.get("sample_weight")
         task = {"estimator": self, "X": X, "y": y, "metadata": None if weight is None else {"sample_weight": weight}}
         root = self._init_callback_context(max_subtasks=1 + (self.refit is not False)).call_on_fit_task_begin(**task)
@@ -372,10 +372,11 @@ class HiddenClassSearchCV(BestEstimatorSearch):
             return self.cv
         return HiddenClassKFold(int(self.cv), unlabeled_value=self.unlabeled_value, random_state=seed)
 
-    def _check_unlabeled_value(self) -> None:
+    def _check_unlabeled_value(self, candidates: list[dict]) -> None:
         """All that read `y` have to agree on what "no label" is."""
         mine = self.unlabeled_value
-        for other in (self.cv, final_estimator(self.estimator)):
+        tried = [value for candidate in candidates for value in candidate.values()]
+        for other in (self.cv, *map(final_estimator, [self.estimator, *tried])):
             theirs = getattr(other, "unlabeled_value", mine)
             if theirs is not mine and (theirs != mine or isinstance(theirs, bool) != isinstance(mine, bool)):
                 raise ValueError(
@@ -392,7 +393,10 @@ class HiddenClassSearchCV(BestEstimatorSearch):
                 f"param_distributions holds a distribution for {drawn[0]!r}; set n_iter, the number of candidates to "
                 "draw, or give a list of values."
             )
-        return list(ParameterGrid(self.param_distributions))
+        candidates = list(ParameterGrid(self.param_distributions))
+        if not candidates:
+            raise ValueError("param_distributions holds no candidate; {} stands for the parameters of the estimator.")
+        return candidates
 
     def _plan_comparison(self, X: Any, y: Any, routed: Any, seed: int) -> _Comparison:
         classes = np.empty(0) if y is None else encode_partial_labels(y, unlabeled_value=self.unlabeled_value).classes

@@ -170,12 +170,14 @@ def solve_sample(
     fixed = problem.anchors.means if len(problem.anchors.weight) else problem.anchors.sums
     anchors = problem.anchors.scaled(problem.sample_share) if move_known else no_anchors(problem.source.n_features)
     frame = Frame(None, problem.sample.weight.sum(), problem.frame.variance)
+    if not problem.sample.X.shape[0]:
+        return (fixed if move_known else fixed[:0]), 1
     best: tuple[float, np.ndarray, int] | None = None
     for seed in random_state.randint(np.iinfo(np.int32).max, size=settings.n_init):
         rng = np.random.RandomState(seed)
         seeds = seed_centers(problem.sample.X, problem.sample.weight, fixed, n_novel, settings, rng)
         start = np.vstack([fixed, seeds]) if move_known else seeds
-        if not len(start) or not problem.sample.X.shape[0]:
+        if not len(start):
             return start, 1
         centers, n_iter = lloyd(problem.sample_source, start, anchors, frame, settings)
         value = objective(problem.sample_source, centers, anchors, frame, settings.objective_power)

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.sparse import issparse, vstack
 from sklearn.metrics.pairwise import euclidean_distances
 
-from .center_fit import CenterProblem, sample_size, solve_sample
+from .center_fit import CenterProblem, pose_problem, sample_size, solve, solve_sample
 from .centroids import LloydSettings, nearest_centers, shifted
 from .distinct import distinct_rows
 from .model_order import Criterion, is_one_cluster, select_k
@@ -45,9 +45,7 @@ def scored_rows(problem: CenterProblem, random_state: np.random.RandomState) -> 
         # Seen through these codes the labeled rows are the free ones.
         flipped = (np.where(codes < 0, 0, -1).astype(np.int32), sample_weight)
         max_rows = sample_size(source.n_features)
-        distinct = distinct_rows(
-            source.like(source.X, flipped), flipped, max_rows=max_rows, random_state=random_state
-        )
+        distinct = distinct_rows(source.like(source.X, flipped), flipped, max_rows=max_rows, random_state=random_state)
         labeled = shifted(distinct.X.astype(np.float64), problem.frame.shift)
         labeled_codes = codes[distinct.rows]
         labeled_weight = problem.anchors.weight.sum()
@@ -84,8 +82,8 @@ def choose_n_clusters(
 
     Every candidate clusters the free rows, labeled rows stay with their class, and the criterion judges all rows
     together, so that no novel class and a single one can be compared with several. Before that, `typical_share` settles
-    whether there can be no novel class at all: never where the free rows do not look like labeled ones. Where one cluster in all is a candidate (at most one class is known),
-    it is chosen when `is_one_cluster` says so.
+    whether there can be no novel class at all: never where the free rows do not look like labeled ones. Where one
+    cluster in all is a candidate (at most one class is known), it is chosen when `is_one_cluster` says so.
 
     Parameters
     ----------
@@ -114,9 +112,7 @@ def choose_n_clusters(
         familiar = typical_share(rows, problem.anchors.means) >= smallest_share
         if not (familiar and move_known) and ks[0] == n_known:
             ks = ks[1:]
-    settings = replace(
-        settings, n_init=min(settings.n_init, _SWEEP_STARTS), tol=max(settings.tol, _SWEEP_TOL)
-    )
+    settings = replace(settings, n_init=min(settings.n_init, _SWEEP_STARTS), tol=max(settings.tol, _SWEEP_TOL))
     seed = random_state.randint(np.iinfo(np.int32).max)
     dense = rows.X.toarray() if issparse(rows.X) and criterion != "silhouette" else rows.X
 
@@ -143,3 +139,22 @@ def choose_n_clusters(
         # Free rows cannot join known classes here, so that "none is new" is another kind of answer than the others.
         best = select_k(cluster, rows.X, [n_known, best], "silhouette")[0]
     return best, scores
+
+
+def choose_by_labels(
+    problem: CenterProblem, ks: list[int], settings: LloydSettings, random_state: np.random.RandomState
+) -> tuple[int, dict[int, float]]:
+    """Choose the number for which clusters found without labels agree best with the labels.
+
+    Parameters and returns as for `choose_n_clusters`.
+    """
+    rows = scored_rows(problem, random_state)
+    blind = pose_problem(problem.source.like(rows.X, (None, None)), 0, random_state)
+    settings = replace(settings, n_init=min(settings.n_init, _SWEEP_STARTS), tol=max(settings.tol, _SWEEP_TOL))
+    seed = random_state.randint(np.iinfo(np.int32).max)
+
+    def cluster(k: int) -> np.ndarray | None:
+        centers = solve(blind, k, settings, np.random.RandomState(seed), move_known=True).all
+        return nearest_centers(rows.X, (), (centers, None))[0] if len(centers) == k else None
+
+    return select_k(cluster, rows.X, ks, "labeled_accuracy", rows.known_codes)

@@ -19,6 +19,8 @@ Check = Callable[[str, BaseEstimator], None]
 
 _PLANTED_CENTERS = np.array([[0.0, 0, 0], [14, 0, 3], [0, 15, -2], [13, 16, 0], [6, 7, 17]])
 _PLANTED_SIZES = [24, 21, 18, 15, 12]
+_LIBRARIES_OUTSIDE_STATE = ("pandas", "polars", "skorch", "torch")
+_TREES = ("BallTree", "KDTree", "cKDTree")
 
 
 @dataclass(frozen=True)
@@ -180,21 +182,21 @@ def fitted_attributes(estimator: BaseEstimator) -> dict[str, Any]:
 def walk_fitted(estimator: BaseEstimator, path: str = "") -> Iterator[tuple[str, Any]]:
     """Leaves of the fitted state with the path to each: containers and nested estimators are entered.
 
-    Of scikit-learn's estimators only those that can hold other estimators are entered: what they keep of their own is
-    scikit-learn's affair.
+    What scikit-learn's own estimators keep is scikit-learn's affair: of theirs only what no fitted state may hold is
+    given, and the estimators in them, fitted in place as the steps of a Pipeline are, are entered.
     """
+    from_sklearn = type(estimator).__module__.partition(".")[0] == "sklearn"
+    parameters = estimator.get_params(deep=False)
     for name, value in vars(estimator).items():
-        if name in estimator.get_params(deep=False):
-            # Parameters are the user's own; estimators in them may be fitted in place, as the steps of a Pipeline are.
-            nested = [leaf for leaf in _walk(value, f"{path}.{name}") if isinstance(leaf[1], BaseEstimator)]
-        else:
-            nested = list(_walk(value, f"{path}.{name}"))
-        for where, leaf in nested:
+        for where, leaf in _walk(value, f"{path}.{name}"):
             if isinstance(leaf, BaseEstimator):
-                inner = walk_fitted(leaf, where)
-                yield from (pair for pair in inner if not _is_sklearn(leaf) or not _is_sklearn_state(pair[1]))
-            else:
+                yield from walk_fitted(leaf, where)
+            elif name not in parameters and (not from_sklearn or _never_plain(leaf)):
                 yield where, leaf
+
+
+def _never_plain(leaf: Any) -> bool:
+    return type(leaf).__module__.partition(".")[0] in _LIBRARIES_OUTSIDE_STATE or type(leaf).__name__ in _TREES
 
 
 def _walk(value: Any, path: str) -> Iterator[tuple[str, Any]]:
@@ -210,14 +212,6 @@ def _walk(value: Any, path: str) -> Iterator[tuple[str, Any]]:
             yield from _walk(item, f"{path}[...]")
     else:
         yield path, value
-
-
-def _is_sklearn(estimator: BaseEstimator) -> bool:
-    return type(estimator).__module__.partition(".")[0] == "sklearn"
-
-
-def _is_sklearn_state(leaf: Any) -> bool:
-    return type(leaf).__module__.partition(".")[0] not in ("torch", "pandas", "polars", "skorch")
 
 
 def assert_no_nan(estimator: BaseEstimator, message: str) -> None:

@@ -1,0 +1,457 @@
+"""NCD spectral clustering: novel classes as clusters of a spectral embedding of known and novel rows together."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from scipy.spatial.distance import cdist
+from sklearn.metrics import adjusted_rand_score
+from sklearn.neighbors import NearestNeighbors
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from ..base import fit_method
+from ..engine import RowBlocks, fit_progress
+from ..labels import PartialLabels
+from ..numerics import (
+    Affinity,
+    Embedding,
+    LloydSettings,
+    bandwidth,
+    choose_n_clusters,
+    connectivity_affinity,
+    dense_distances,
+    dense_longest_edge,
+    distinct_rows,
+    gaussian_affinity,
+    graph_affinity,
+    graph_longest_edge,
+    keep_extendable,
+    leading_eigenvectors,
+    nearest_centers,
+    neighbor_distances,
+    nystrom,
+    pose_problem,
+    solve,
+)
+from ._base import POWER, BaseCenterDiscovery
+
+# Above this many distinct rows the Gaussian affinity is restricted to a neighbor graph.
+_DENSE_ROWS = 5000
+_MOST_TUNED_EIGENVECTORS = 200
+_EIGENVECTORS_PER_CLASS = 2
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Distinct rows with their distances and the longest edge of their spanning tree."""
+
+    X: np.ndarray
+    distances: Any
+    longest_edge: float
+    dense: bool
+
+
+class NCDSpectralClustering(BaseCenterDiscovery):
+    """Spectral clustering for novel class discovery, for classes that are not balls around their centers.
+
+    Known and novel rows are embedded together, by eigenvectors of a normalized affinity matrix; in the embedding the
+    unlabeled rows are clustered into novel classes as :class:`NCDKMeans` does. The hyperparameters of the embedding can
+    be tuned on the known classes.
+
+    Parameters
+    ----------
+    n_clusters : int or "auto", default="auto"
+        Number of classes, known and novel together. An int below the number of known classes is raised to it, with a
+        warning. ``"auto"`` takes the number with the largest Calinski-Harabasz index of all rows in the embedding,
+        among the number of known classes (no novel class) up to `k_max`.
+    s_min : float in (0, 1), default=0.6
+        Similarity of the longest edge of the minimum spanning tree of the rows, which sets the bandwidth of the
+        Gaussian affinity.
+    n_eigenvectors : int, default=None
+        Dimension of the embedding; None for twice the number of classes.
+    affinity : {"rbf", "nearest_neighbors"}, default="rbf"
+        ``"rbf"``: Gaussian affinity of all pairs, or, beyond 5,000 distinct rows, of the pairs of a neighbor graph.
+        ``"nearest_neighbors"``: the neighbor graph without weights; `s_min` then plays no part.
+    n_neighbors : int, default=15
+        Neighbors of each row in the neighbor graph.
+    sigma : {"paper", "code"}, default="paper"
+        Convention for `s_min`: the longest edge gets the similarity `s_min` ("paper", equation 1), or its square root
+        ("code", behind the published tables).
+    drop_first : bool, default=True
+        Leave out the first eigenvector, which tells only how well a row is connected.
+    tune : bool, default=False
+        Choose `s_min` and `n_eigenvectors` by how well clusters of all rows agree with the known classes. Needs two
+        known classes.
+    n_tune : int, default=30
+        Pairs tried by `tune`.
+    eigen_solver : {"auto", "dense", "arpack", "lobpcg"}, default="auto"
+        ``"auto"`` takes LAPACK for small problems and ARPACK for others.
+    extension : {"nearest", "nystrom"}, default="nearest"
+        Embedding of a new row: that of the nearest training row, or the Nystrom formula (Gaussian affinity of at most
+        5,000 distinct rows only). Nystrom drops the eigenvectors with eigenvalues below 1e-2 of the largest.
+    seeding : {"distance", "squared-distance"}, default="distance"
+        As for :class:`NCDKMeans`, in the embedding.
+    selection : {"distance", "inertia"}, default="distance"
+        As for :class:`NCDKMeans`, in the embedding.
+    n_init : int, default=10
+        Runs of k-means in the embedding.
+    max_iter : int, default=300
+        Iterations of one run.
+    tol : float, default=1e-4
+        A run ends when the squared shift of all centers is at most `tol` times the mean variance of a column.
+    k_max : int, default=None
+        Largest number of classes that ``n_clusters="auto"`` tries; None for ``max(30, 3 * n_known)``.
+    unlabeled_value : int, str, bool or None, default=-1
+        Value of `y` that stands for "no label", besides None, NaN and ``pd.NA``.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the starts and of the pairs tried by `tune`.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_clusters_,)
+        Names of the classes: known ones in sorted order, then novel ones by decreasing size.
+    novel_classes_ : ndarray of shape (n_novel,)
+        Names of the novel classes.
+    labels_ : ndarray of shape (n_samples,)
+        Class of each training row: its label, or what ``predict`` says.
+    cluster_centers_ : ndarray of shape (n_clusters_, n_eigenvectors_)
+        Centers in the embedding, in the order of ``classes_``.
+    n_clusters_ : int
+        Number of classes, known ones included.
+    n_clusters_scores_ : dict of int to float
+        With ``n_clusters="auto"``, the Calinski-Harabasz index of each number of classes tried.
+    known_share_ : float
+        Share of the unlabeled rows that lie nearest to a known class, in the embedding.
+    s_min_ : float
+        The `s_min` used.
+    n_eigenvectors_ : int
+        Number of eigenvectors used.
+    sigma_ : float
+        Bandwidth of the Gaussian affinity, in the unit of `X`; nan without one.
+    eigenvalues_ : ndarray of shape (n_eigenvectors_,)
+        Eigenvalues of the normalized affinity.
+    X_fit_ : ndarray of shape (n_distinct, n_features)
+        Distinct training rows in lexicographic order.
+    embedding_ : ndarray of shape (n_distinct, n_eigenvectors_)
+        Their embedding.
+    degrees_ : ndarray of shape (n_distinct,)
+        Their sums of affinities.
+    tuning_results_ : dict of str to list
+        With ``tune=True``: ``"s_min"``, ``"n_eigenvectors"`` and ``"score"`` of the pairs tried.
+    n_iter_ : int
+        Iterations of the best run of k-means.
+    distance_quantiles_ : ndarray of shape (n_clusters_, 101)
+        Percentiles of the distance of the training rows of each class to its center, for ``predict(X, reject=...)``.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, when all are strings.
+
+    See Also
+    --------
+    NCDKMeans : Clusters in the space of the rows; faster, and predicts without the training rows.
+    sklearn.cluster.SpectralClustering : Uses no labels and cannot predict.
+
+    Notes
+    -----
+    With affinities :math:`A_{ij} = \\exp(-\\lVert x_i - x_j \\rVert^2 / 2 \\sigma^2)`, :math:`A_{ii} = 0`, and
+    :math:`\\sigma = d_{\\max} / \\sqrt{-2 \\ln s_{\\min}}`, where :math:`d_{\\max}` is the longest edge of the minimum
+    spanning tree, rows are embedded by the leading eigenvectors of :math:`D^{-1/2} A D^{-1/2}` (equation 1 and
+    algorithm 3 of [1]_), without scaling the rows of the embedding to unit length.
+
+    Differences from [1]_: the paper embeds and clusters the rows to be scored, and has no ``predict``; here the
+    training rows are embedded, and new rows take the place of the nearest of them, or of Nystrom's formula. Known
+    classes get centers in the embedding, so that ``predict`` can name them too; the rule of the paper is
+    ``predict_novel``. The text says s_min, the code its root (`sigma`); the text takes the first eigenvectors, the code
+    skips one (`drop_first`). The default of `n_eigenvectors` was best on random class splits of seven tables
+    (``python -m benchmarks.defaults``); the code has the number of clusters. Equal rows count once.
+
+    `tune` draws pairs of s_min in (0, 1) and a number of eigenvectors up to 200, clusters all rows into
+    ``n_clusters``, and keeps the pair with the largest adjusted Rand index on the labeled rows. With
+    ``n_clusters="auto"`` the number is first chosen with the default pair.
+
+    The dense affinity needs memory for the square of the number of distinct rows, and its eigenvectors time in
+    proportion; the neighbor graph is meant for up to about 100,000 rows.
+
+    References
+    ----------
+    .. [1] C. Troisemaine, A. Reiffers-Masson, S. Gosselin, V. Lemaire, S. Vaton, "A practical approach to novel class
+       discovery in tabular data", Data Mining and Knowledge Discovery, 2024, section 3.3 and algorithm 3.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.datasets import make_moons
+    >>> from sklearn_sslcluster.discovery import NCDSpectralClustering
+    >>> X, moon = make_moons(300, noise=0.05, random_state=0)
+    >>> X = np.vstack([X, X[:100] + [0, 4]])
+    >>> y = np.r_[np.full(300, -1), np.zeros(100, dtype=int)]
+    >>> model = NCDSpectralClustering(3, random_state=0).fit(X, y)
+    >>> model.novel_classes_
+    array([1, 2])
+    """
+
+    _parameter_constraints: dict = {
+        **BaseCenterDiscovery._parameter_constraints,
+        "s_min": [Interval(Real, 0, 1, closed="neither")],
+        "n_eigenvectors": [Interval(Integral, 1, None, closed="left"), None],
+        "affinity": [StrOptions({"rbf", "nearest_neighbors"})],
+        "n_neighbors": [Interval(Integral, 1, None, closed="left")],
+        "sigma": [StrOptions({"paper", "code"})],
+        "drop_first": ["boolean"],
+        "tune": ["boolean"],
+        "n_tune": [Interval(Integral, 1, None, closed="left")],
+        "eigen_solver": [StrOptions({"auto", "dense", "arpack", "lobpcg"})],
+        "extension": [StrOptions({"nearest", "nystrom"})],
+        "seeding": [StrOptions({"distance", "squared-distance"})],
+        "selection": [StrOptions({"distance", "inertia"})],
+    }
+    _accept_sparse = False
+    _criterion = "calinski_harabasz"
+
+    def __init__(
+        self,
+        n_clusters: Any = "auto",
+        *,
+        s_min: float = 0.6,
+        n_eigenvectors: int | None = None,
+        affinity: str = "rbf",
+        n_neighbors: int = 15,
+        sigma: str = "paper",
+        drop_first: bool = True,
+        tune: bool = False,
+        n_tune: int = 30,
+        eigen_solver: str = "auto",
+        extension: str = "nearest",
+        seeding: str = "distance",
+        selection: str = "distance",
+        n_init: int = 10,
+        max_iter: int = 300,
+        tol: float = 1e-4,
+        k_max: int | None = None,
+        unlabeled_value: Any = -1,
+        random_state: Any = None,
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.s_min = s_min
+        self.n_eigenvectors = n_eigenvectors
+        self.affinity = affinity
+        self.n_neighbors = n_neighbors
+        self.sigma = sigma
+        self.drop_first = drop_first
+        self.tune = tune
+        self.n_tune = n_tune
+        self.eigen_solver = eigen_solver
+        self.extension = extension
+        self.seeding = seeding
+        self.selection = selection
+        self.n_init = n_init
+        self.max_iter = max_iter
+        self.tol = tol
+        self.k_max = k_max
+        self.unlabeled_value = unlabeled_value
+        self.random_state = random_state
+
+    @fit_method
+    def fit(self, X: Any, y: Any = None) -> NCDSpectralClustering:
+        """Embed known and unlabeled rows, and find the novel classes among the unlabeled ones.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training rows.
+        y : array-like of shape (n_samples,), default=None
+            Partial labels: ints, strings, bools or categories, and -1, None, NaN or ``pd.NA`` for rows without one.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If `X` has NaN or infinite values, `y` has another length or holds floats that are not whole numbers,
+            ``tune=True`` and fewer than two classes are known, or ``extension="nystrom"`` and the affinity is a graph.
+        TypeError
+            If `y` holds values that are no labels, dates for example.
+        """
+        X = self._check_rows(X, reset=True)
+        labels = self._encode_labels(y, X)
+        random_state = check_random_state(self.random_state)
+        blocks = RowBlocks(X, (None, None))
+        distinct = distinct_rows(blocks, (None, None), max_rows=X.shape[0], random_state=random_state)
+        rows = self._measure_rows(np.asarray(distinct.X, dtype=np.float64))
+        n_clusters = None if self.n_clusters == "auto" else labels.n_known + self._n_novel_wanted(labels)
+        with fit_progress(self, X, y, max_steps=None, step_name="step") as step:
+            n_clusters, scores = self._choose_n_clusters(rows, distinct.inverse, labels, n_clusters, random_state)
+            s_min, n_vectors, tuned = self._tune(rows, distinct.inverse, labels, n_clusters, random_state, step)
+            affinity, embedding = self._embed_rows(rows, s_min, n_vectors)
+            placed = RowBlocks(embedding.vectors[distinct.inverse], (_codes(labels), None))
+            problem = pose_problem(placed, labels.n_known, random_state)
+            n_novel = n_clusters - labels.n_known
+            centers = solve(
+                problem, n_novel, self._settings(), random_state, move_known=False, on_step=lambda _: step()
+            )
+        self._warn_if_fewer(n_clusters, len(centers.known) + len(centers.novel))
+        self._set_fitted(
+            **self._class_attributes(placed, labels, centers.known, centers.novel),
+            **scores,
+            **tuned,
+            s_min_=float(s_min),
+            n_eigenvectors_=embedding.vectors.shape[1],
+            sigma_=affinity.sigma,
+            eigenvalues_=embedding.values,
+            X_fit_=rows.X,
+            embedding_=embedding.vectors,
+            degrees_=affinity.degrees,
+            n_iter_=centers.n_iter,
+        )
+        return self
+
+    def embed(self, X: Any) -> np.ndarray:
+        """Place rows in the spectral embedding.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_eigenvectors_)
+            Coordinates, by the rule of `extension`.
+        """
+        check_is_fitted(self)
+        return self._represent(self._check_rows(X))
+
+    def _represent(self, X: np.ndarray) -> np.ndarray:
+        middle = self.X_fit_.mean(axis=0)
+        near = NearestNeighbors(n_neighbors=1).fit(self.X_fit_ - middle)
+        place = near.kneighbors(X - middle, return_distance=False).ravel()
+        if self.extension == "nearest":
+            return self.embedding_[place]
+        out = self.embedding_[place]
+        embedding = Embedding(self.embedding_, self.eigenvalues_)
+        for start in range(0, len(X), _DENSE_ROWS):
+            block = slice(start, start + _DENSE_ROWS)
+            distances = cdist(X[block], self.X_fit_)
+            extended = nystrom(distances, self.sigma_, self.degrees_, embedding)
+            # Rows that are training rows, and rows out of reach of the kernel, take the nearest training row's place.
+            reached = np.isfinite(extended).all(axis=1) & (distances > 0).all(axis=1)
+            out[block][reached] = extended[reached]
+        return out
+
+    def _settings(self) -> LloydSettings:
+        return LloydSettings(
+            self.n_init, self.max_iter, self.tol, POWER[self.seeding], POWER[self.selection], n_trials=1
+        )
+
+    def _measure_rows(self, X: np.ndarray) -> _Rows:
+        dense = self.affinity == "rbf" and len(X) <= _DENSE_ROWS
+        if self.extension == "nystrom" and not dense:
+            raise ValueError(
+                "extension='nystrom' needs affinity='rbf' and at most "
+                f"{_DENSE_ROWS} distinct rows, got affinity={self.affinity!r} and {len(X)} rows."
+            )
+        if dense:
+            return _Rows(X, dense_distances(X), dense_longest_edge(X), dense)
+        distances = neighbor_distances(X, self.n_neighbors) if len(X) > 1 else None
+        return _Rows(X, distances, graph_longest_edge(distances) if len(X) > 1 else 0.0, dense)
+
+    def _embed_rows(self, rows: _Rows, s_min: float, n_vectors: int) -> tuple[Affinity, Embedding]:
+        """Affinity of the distinct rows, and the eigenvectors that embed them."""
+        n_rows = len(rows.X)
+        if n_rows == 1:
+            return Affinity(np.zeros((1, 1)), np.zeros(1), 1.0), Embedding(np.zeros((1, 1)), np.ones(1))
+        sigma = bandwidth(rows.longest_edge, s_min, self.sigma)
+        if self.affinity == "nearest_neighbors":
+            affinity = connectivity_affinity(rows.X, self.n_neighbors)
+        else:
+            affinity = (gaussian_affinity if rows.dense else graph_affinity)(rows.distances, sigma)
+        first = int(self.drop_first)
+        embedding = leading_eigenvectors(affinity, min(n_vectors + first, n_rows), self.eigen_solver)
+        embedding = Embedding(embedding.vectors[:, first:], embedding.values[first:])
+        if self.extension == "nystrom" and (extendable := keep_extendable(embedding)).vectors.shape[1]:
+            embedding = extendable
+        return affinity, embedding
+
+    def _n_vectors(self, n_clusters: int) -> int:
+        return self.n_eigenvectors or _EIGENVECTORS_PER_CLASS * n_clusters
+
+    def _choose_n_clusters(
+        self,
+        rows: _Rows,
+        inverse: np.ndarray,
+        labels: PartialLabels,
+        n_clusters: int | None,
+        random_state: np.random.RandomState,
+    ) -> tuple[int, dict[str, Any]]:
+        """The number asked for, or the one chosen in an embedding for as many novel as known classes (at least 5)."""
+        if n_clusters is not None:
+            return n_clusters, {}
+        guess = labels.n_known + max(labels.n_known, 5)
+        _, embedding = self._embed_rows(rows, self.s_min, self._n_vectors(guess))
+        placed = RowBlocks(embedding.vectors[inverse], (_codes(labels), None))
+        problem = pose_problem(placed, labels.n_known, random_state)
+        chosen, scores = choose_n_clusters(
+            problem,
+            self._candidates(labels.n_known),
+            self._settings(),
+            random_state,
+            move_known=False,
+            criterion=self._criterion,
+        )
+        return chosen, {"n_clusters_scores_": scores}
+
+    def _tune(
+        self,
+        rows: _Rows,
+        inverse: np.ndarray,
+        labels: PartialLabels,
+        n_clusters: int,
+        random_state: np.random.RandomState,
+        step: Any,
+    ) -> tuple[float, int, dict[str, Any]]:
+        """(s_min, number of eigenvectors, fitted attributes): as given, or the best of random pairs."""
+        if not self.tune:
+            return self.s_min, self._n_vectors(n_clusters), {}
+        if labels.n_known < 2:
+            raise ValueError(f"tune=True needs labels of at least two classes, got {labels.n_known}.")
+        labeled = ~labels.unlabeled
+        most = max(1, min(_MOST_TUNED_EIGENVECTORS, len(rows.X) - 1))
+        results: dict[str, list] = {"s_min": [], "n_eigenvectors": [], "score": []}
+        for seed in random_state.randint(np.iinfo(np.int32).max, size=self.n_tune):
+            rng = np.random.RandomState(seed)
+            s_min, n_vectors = float(rng.uniform(1e-3, 1 - 1e-3)), int(rng.randint(1, most + 1))
+            _, embedding = self._embed_rows(rows, s_min, n_vectors)
+            placed = RowBlocks(embedding.vectors[inverse], (None, None))
+            problem = pose_problem(placed, 0, rng)
+            centers = solve(problem, n_clusters, self._settings(), rng, move_known=True)
+            (codes,) = placed.map(nearest_centers, (centers.all, None))
+            score = adjusted_rand_score(labels.codes[labeled], codes[labeled])
+            for name, value in zip(results, (s_min, n_vectors, float(score)), strict=True):
+                results[name].append(value)
+            if step():
+                break
+        best = int(np.argmax(results["score"]))
+        if results["score"][best] <= 0:
+            warnings.warn(
+                "No embedding tried by tune=True agrees with the known classes better than chance.",
+                UserWarning,
+                stacklevel=4,
+            )
+        return results["s_min"][best], results["n_eigenvectors"][best], {"tuning_results_": results}
+
+    def _is_kept(self, sizes: np.ndarray) -> np.ndarray:
+        return np.ones(len(sizes), dtype=bool)
+
+
+def _codes(labels: PartialLabels) -> np.ndarray | None:
+    return labels.codes if labels.n_known else None
