@@ -136,6 +136,34 @@ def test_several_scores_need_a_refit_that_names_one():
         search_of(scoring=["hidden_class_accuracy", "adjusted_rand_score"]).fit(*blobs()[:2])
 
 
+def first_candidate(results):
+    return 0
+
+
+def at_most_five(estimator, X, y):
+    return float(estimator.n_clusters <= 5)
+
+
+def test_a_tie_is_settled_by_the_estimators_own_score_with_all_labels():
+    X, y, _ = blobs()
+    search = search_of(scoring=at_most_five).fit(X, y)
+    assert search.cv_results_["rank_test_score"].tolist() == [1, 1, 3]
+    own = [SeededKMeans(n_clusters).fit(X, y).score(X) for n_clusters in (4, 5)]
+    settled = search.cv_results_["tie_break_score"]
+    assert settled.mask.tolist() == [False, False, True]
+    assert settled.compressed().tolist() == pytest.approx(own)
+    assert own[0] < own[1]
+    assert search.best_params_ == {"n_clusters": 5}
+    assert search.best_score_ == 1
+
+
+@pytest.mark.parametrize("settings", [{"refit": first_candidate}, {"grid": {"n_clusters": [4]}}])
+def test_no_tie_is_settled_where_none_is_left_to_settle(settings):
+    search = search_of(scoring=at_most_five, **settings).fit(*blobs()[:2])
+    assert search.best_index_ == 0
+    assert "tie_break_score" not in search.cv_results_
+
+
 def last_candidate(results):
     return len(results["params"]) - 1
 

@@ -14,6 +14,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from sklearn_sslcluster.discovery import SemiSupervisedKMeans
 from sklearn_sslcluster.model_selection import HiddenClassKFold
+from sklearn_sslcluster.utils import trusted_types
 from tests.hidden_class_search_tools import (
     SeededKMeans,
     Spy,
@@ -221,15 +222,17 @@ def test_fitted_state_holds_no_table_generator_or_label():
     assert b"RandomState" not in pickle.dumps({**fitted, "best_estimator_": None})
 
 
-def test_skops_needs_no_more_trust_than_our_own_classes():
+@pytest.mark.parametrize("scoring", [None, "adjusted_rand_score"])
+@pytest.mark.parametrize("names", [range(4), ["a", 7, True, "b"]])
+def test_skops_needs_no_more_trust_than_our_list(scoring, names):
     skops = pytest.importorskip("skops.io")
     X, y, _ = blobs()
     model = SemiSupervisedKMeans(n_init=1, random_state=0)
-    search = search_of(model, {"n_clusters": [4, 5]}, cv=HiddenClassKFold(2, random_state=0)).fit(X, y)
-    dumped = skops.dumps(search)
-    untrusted = skops.get_untrusted_types(data=dumped)
-    assert all(name.startswith("sklearn_sslcluster.") or name == "numpy.dtype" for name in untrusted)
-    assert skops.loads(dumped, trusted=untrusted).predict(X).tolist() == search.predict(X).tolist()
+    search = search_of(model, {"n_clusters": [4, 5]}, cv=HiddenClassKFold(2, random_state=0), scoring=scoring)
+    dumped = skops.dumps(search.fit(X, objects(y, names)))
+    again = skops.loads(dumped, trusted=trusted_types())
+    assert again.predict(X).tolist() == search.predict(X).tolist()
+    assert again.score(X, objects(y, names)) == search.score(X, objects(y, names))
 
 
 class TaskLog:

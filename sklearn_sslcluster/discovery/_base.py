@@ -39,6 +39,15 @@ def _middle(Z: Any, centers: np.ndarray) -> np.ndarray | None:
     return None if issparse(Z) or not len(centers) else centers.mean(axis=0)
 
 
+def quantiles_by_class(distances: np.ndarray, codes: np.ndarray, n_classes: int) -> np.ndarray:
+    """Percentiles of the distances of each class; infinite for a class without rows."""
+    out = np.full((n_classes, len(_QUANTILES)), np.inf)
+    for code in np.unique(codes):
+        # The inverse of the empirical distribution does not change when all rows are repeated.
+        out[code] = np.quantile(distances[codes == code], _QUANTILES, method="inverted_cdf")
+    return out
+
+
 class BaseCenterDiscovery(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PartialLabelMixin, BaseEstimator):
     """Base of estimators whose classes are centers.
 
@@ -72,13 +81,15 @@ class BaseCenterDiscovery(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Par
         labels : ndarray of shape (n_samples,)
             Names of ``classes_``.
         """
-        codes, Z = self._predict_codes(X)
+        X = self._check_fitted_rows(X)
+        Z = self._represent(X)
+        codes = self._map(nearest_centers, Z, self.cluster_centers_)[0]
         if reject is not None:
             if not isinstance(reject, Real) or not 0 < reject <= 1:
                 raise ValueError(f"reject must be a quantile in (0, 1], got {reject!r}.")
-            distance = self._own_distances(Z, codes)
             limits = np.array([np.interp(reject, _QUANTILES, row) for row in self.distance_quantiles_])
-            codes = np.where(distance > limits[codes] * (1 + 1e-9), UNLABELED, codes)
+            distances = self._class_distances(X, Z, codes)
+            codes = np.where(distances > limits[codes] * (1 + 1e-9), UNLABELED, codes)
         return decode(codes, self.classes_, unlabeled_value=self.unlabeled_value)
 
     def predict_novel(self, X: Any) -> np.ndarray:
@@ -165,12 +176,10 @@ class BaseCenterDiscovery(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Par
         score : float
             In [-1, 1], higher is better; 0 where all rows fall in one class.
         """
-        codes, Z = self._predict_codes(X)
+        X = self._check_fitted_rows(X)
+        codes = self._map(nearest_centers, self._represent(X), self.cluster_centers_)[0]
         rows = distinct_rows(
-            RowBlocks(Z, (None, None)),
-            (None, None),
-            max_rows=_SCORE_ROWS,
-            random_state=np.random.RandomState(0),
+            RowBlocks(X, (None, None)), (None, None), max_rows=_SCORE_ROWS, random_state=np.random.RandomState(0)
         )
         return silhouette(pairwise_distances(rows.X), codes[rows.rows])
 
@@ -181,11 +190,9 @@ class BaseCenterDiscovery(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Par
         """Rows in the space of the centers."""
         return X
 
-    def _predict_codes(self, X: Any) -> tuple[np.ndarray, Any]:
-        """(code of the nearest center, row in the space of the centers) of each row."""
+    def _check_fitted_rows(self, X: Any) -> Any:
         check_is_fitted(self)
-        Z = self._represent(self._check_rows(X))
-        return self._map(nearest_centers, Z, self.cluster_centers_)[0], Z
+        return self._check_rows(X)
 
     def _map(self, function: Callable, Z: Any, centers: np.ndarray) -> tuple:
         """Map a function of (block, row_data, (centers, shift)) over rows, seen from the middle of the centers."""
@@ -194,9 +201,12 @@ class BaseCenterDiscovery(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Par
         blocks = RowBlocks(Z, block_size=getattr(self, "block_size", "auto"))
         return blocks.map(function, (around, shift))
 
-    def _own_distances(self, Z: Any, codes: np.ndarray, centers: np.ndarray | None = None) -> np.ndarray:
+    def _class_distances(self, X: Any, Z: Any, codes: np.ndarray) -> np.ndarray:
+        """How far each row lies from its class: for ``predict(X, reject=...)``."""
+        return self._center_distances(Z, codes, self.cluster_centers_)
+
+    def _center_distances(self, Z: Any, codes: np.ndarray, centers: np.ndarray) -> np.ndarray:
         """Distance of each row to the center of its class."""
-        centers = self.cluster_centers_ if centers is None else centers
 
         def own(block: Any, row_data: tuple, parameters: Any) -> tuple:
             return (distances_to(block, centers[row_data[0]]),)
@@ -260,13 +270,8 @@ class BaseCenterDiscovery(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Par
     def _distance_quantiles(self, Z: Any, codes: np.ndarray, centers: np.ndarray) -> np.ndarray:
         """Percentiles of the distance to the center, of training rows of each class (at most about 65,000 rows)."""
         step = -(-Z.shape[0] // _QUANTILE_ROWS)
-        codes, Z = codes[::step], Z[::step]
-        distances = self._own_distances(Z, codes, centers)
-        out = np.full((len(centers), len(_QUANTILES)), np.inf)
-        for code in np.unique(codes):
-            # The inverse of the empirical distribution does not change when all rows are repeated.
-            out[code] = np.quantile(distances[codes == code], _QUANTILES, method="inverted_cdf")
-        return out
+        codes = codes[::step]
+        return quantiles_by_class(self._center_distances(Z[::step], codes, centers), codes, len(centers))
 
     def _warn_if_fewer(self, wanted: int, found: int) -> None:
         if found < wanted:

@@ -39,10 +39,10 @@ from ..numerics import (
     pose_problem,
     solve,
 )
-from ._base import POWER, BaseCenterDiscovery
+from ._base import POWER, BaseCenterDiscovery, quantiles_by_class
 
 # Above this many distinct rows the Gaussian affinity is restricted to a neighbor graph.
-_DENSE_ROWS = 5000
+_DENSE_ROWS = 8000
 _MOST_TUNED_EIGENVECTORS = 200
 _EIGENVECTORS_PER_CLASS = 2
 
@@ -76,7 +76,7 @@ class NCDSpectralClustering(BaseCenterDiscovery):
     n_eigenvectors : int, default=None
         Dimension of the embedding; None for twice the number of classes.
     affinity : {"rbf", "nearest_neighbors"}, default="rbf"
-        ``"rbf"``: Gaussian affinity of all pairs, or, beyond 5,000 distinct rows, of the pairs of a neighbor graph.
+        ``"rbf"``: Gaussian affinity of all pairs, or, beyond 8,000 distinct rows, of the pairs of a neighbor graph.
         ``"nearest_neighbors"``: the neighbor graph without weights; `s_min` then plays no part.
     n_neighbors : int, default=15
         Neighbors of each row in the neighbor graph.
@@ -94,7 +94,7 @@ class NCDSpectralClustering(BaseCenterDiscovery):
         ``"auto"`` takes LAPACK for small problems and ARPACK for others.
     extension : {"nearest", "nystrom"}, default="nearest"
         Embedding of a new row: that of the nearest training row, or the Nystrom formula (Gaussian affinity of at most
-        5,000 distinct rows only). Nystrom drops the eigenvectors with eigenvalues below 1e-2 of the largest.
+        8,000 distinct rows only). Nystrom drops the eigenvectors with eigenvalues below 1e-2 of the largest.
     seeding : {"distance", "squared-distance"}, default="distance"
         As for :class:`NCDKMeans`, in the embedding.
     selection : {"distance", "inertia"}, default="distance"
@@ -147,7 +147,8 @@ class NCDSpectralClustering(BaseCenterDiscovery):
     n_iter_ : int
         Iterations of the best run of k-means.
     distance_quantiles_ : ndarray of shape (n_clusters_, 101)
-        Percentiles of the distance of the training rows of each class to its center, for ``predict(X, reject=...)``.
+        Percentiles of the distance of the training rows of each class to the nearest other training row, in the space
+        of `X`, for ``predict(X, reject=...)``.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -300,8 +301,10 @@ class NCDSpectralClustering(BaseCenterDiscovery):
                 problem, n_novel, self._settings(), random_state, move_known=False, on_step=lambda _: step()
             )
         self._warn_if_fewer(n_clusters, len(centers.known) + len(centers.novel))
+        fitted = self._class_attributes(placed, labels, centers.known, centers.novel)
+        fitted["distance_quantiles_"] = self._neighbor_quantiles(rows.X, placed.X, distinct.rows, fitted)
         self._set_fitted(
-            **self._class_attributes(placed, labels, centers.known, centers.novel),
+            **fitted,
             **scores,
             **tuned,
             s_min_=float(s_min),
@@ -314,6 +317,24 @@ class NCDSpectralClustering(BaseCenterDiscovery):
             n_iter_=centers.n_iter,
         )
         return self
+
+    def predict(self, X: Any, *, reject: float | None = None) -> np.ndarray:
+        """Name the class of each row: that of the nearest of all centers in the embedding, known and novel.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+        reject : float in (0, 1], default=None
+            Leave a row unassigned (-1, or None where names are not integers) when it lies farther from the nearest
+            training row than this quantile of the training rows of its class lie from one another; 0.99 for example.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+            Names of ``classes_``.
+        """
+        return super().predict(X, reject=reject)
 
     def embed(self, X: Any) -> np.ndarray:
         """Place rows in the spectral embedding.
@@ -347,6 +368,20 @@ class NCDSpectralClustering(BaseCenterDiscovery):
             reached = np.isfinite(extended).all(axis=1) & (distances > 0).all(axis=1)
             out[block][reached] = extended[reached]
         return out
+
+    def _class_distances(self, X: np.ndarray, Z: np.ndarray, codes: np.ndarray) -> np.ndarray:
+        # In the embedding a far row may sit on a training row: far is far from all training rows.
+        middle = self.X_fit_.mean(axis=0)
+        return NearestNeighbors(n_neighbors=1).fit(self.X_fit_ - middle).kneighbors(X - middle)[0].ravel()
+
+    def _neighbor_quantiles(self, X: np.ndarray, Z: np.ndarray, rows: np.ndarray, fitted: dict) -> np.ndarray:
+        """Percentiles of the distance of the distinct rows of each class to the nearest other row."""
+        centers = fitted["cluster_centers_"]
+        if len(X) == 1:
+            return np.full((len(centers), 101), np.inf)
+        nearest = NearestNeighbors(n_neighbors=1).fit(X - X.mean(axis=0)).kneighbors()[0].ravel()
+        codes = self._map(nearest_centers, Z[rows], centers)[0]
+        return quantiles_by_class(nearest, codes, len(centers))
 
     def _settings(self) -> LloydSettings:
         return LloydSettings(

@@ -10,7 +10,7 @@ from sklearn.utils import Bunch
 from sklearn.utils.validation import check_consistent_length
 
 from ..labels import UNLABELED, PartialLabels, encode_partial_labels, find_classes
-from ..numerics.matching import match_clusters
+from ..numerics import match_clusters
 
 
 def clustering_accuracy(y_true: Any, y_pred: Any) -> float:

@@ -65,6 +65,12 @@ class _Comparison:
     score_params: dict
 
 
+def _label_free_comparison(X: Any, y: Any, hidden: np.ndarray, fit_params: dict) -> _Comparison:
+    """One fit to all rows with the labels as they are, and the estimator's own score."""
+    fold = HiddenFold(y, np.arange(_num_samples(X)), hidden)
+    return _Comparison([fold], label_free_score, False, fit_params, {})
+
+
 class HiddenClassSearchCV(BestEstimatorSearch):
     """Search for hyperparameters that hides known classes and scores how well they are found again.
 
@@ -111,7 +117,8 @@ class HiddenClassSearchCV(BestEstimatorSearch):
     Attributes
     ----------
     cv_results_ : dict of ndarray
-        Scores and times of every candidate on every fold, as in :class:`~sklearn.model_selection.GridSearchCV`.
+        Scores and times of every candidate on every fold, as in :class:`~sklearn.model_selection.GridSearchCV`. If
+        several candidates have the best score, ``"tie_break_score"`` holds their own scores, masked for the others.
     best_estimator_ : estimator
         Fitted to all rows with all labels. Absent if ``refit=False``.
     best_params_ : dict
@@ -174,7 +181,8 @@ class HiddenClassSearchCV(BestEstimatorSearch):
     2. Fit :math:`\\theta` to :math:`D^l \\setminus D^{hid}` and :math:`D^u \\cup D^{hid}`.
     3. Score on :math:`D^{hid}` alone.
 
-    The mean score over the folds decides. The labels are masked before any step of a Pipeline sees them, and all rows
+    The mean score over the folds decides, and among candidates with the same one the estimator's own ``score(X)`` after
+    a fit with all labels, if it has one. The labels are masked before any step of a Pipeline sees them, and all rows
     are fitted, because hidden and unnamed classes may overlap and a candidate has to tell them apart.
 
     Departures:
@@ -184,7 +192,12 @@ class HiddenClassSearchCV(BestEstimatorSearch):
     - The paper matches hidden classes with any cluster. Here only novel clusters count: the user reads the name of a
       known class as an answer, and for a row of another class it is a wrong one.
     - Classes are hidden about equally often, and groups are respected: see :class:`HiddenClassKFold`.
-    - With fewer than three known classes the paper has no answer; here the estimator's own score decides.
+    - With fewer than three known classes the paper has no answer; here the estimator's own score decides. The paper
+      does not speak of ties either.
+
+    The score tells little about too small an ``n_clusters``: unlabeled rows that share a cluster with a hidden class
+    cost nothing, since nobody can say that they do not belong there. (The paper does not search the number of
+    clusters.) With separated classes the tie-break decides then.
 
     An estimator without ``classes_``, such as :class:`~sklearn.cluster.KMeans`, does not name its clusters after
     classes; all its clusters count as novel, and the score does not notice rows of visible classes among them.
@@ -292,10 +305,13 @@ class HiddenClassSearchCV(BestEstimatorSearch):
         comparison = self._plan_comparison(X, y, self._get_routed_params_for_fit(params), int(fold_seed))
         weight = params.get("sample_weight")
         task = {"estimator": self, "X": X, "y": y, "metadata": None if weight is None else {"sample_weight": weight}}
-        root = self._init_callback_context(max_subtasks=1 + (self.refit is not False)).call_on_fit_task_begin(**task)
+        root = self._init_callback_context(max_subtasks=None).call_on_fit_task_begin(**task)  # ties add one
 
-        results = self._evaluate(X, candidates, comparison, root)
-        fitted = self._select(results, comparison)
+        results = self._evaluate(X, candidates, comparison, root, "search")
+        metric = self._deciding_metric(results)
+        if metric is not None and self._has_tie_to_settle(results, metric, comparison):
+            results["tie_break_score"] = self._settle_tie(X, y, results, metric, comparison, root)
+        fitted = self._select(results, metric, comparison)
         if self.refit:
             fitted |= self._refit_best(fitted["best_params_"], comparison.fit_params, root, task)
 
@@ -418,13 +434,12 @@ class HiddenClassSearchCV(BestEstimatorSearch):
             UserWarning,
             stacklevel=5,
         )
-        fold = HiddenFold(y, np.arange(_num_samples(X)), classes[:0])
-        return _Comparison([fold], label_free_score, False, fit_params, {})
+        return _label_free_comparison(X, y, classes[:0], fit_params)
 
-    def _evaluate(self, X: Any, candidates: list[dict], comparison: _Comparison, root: Any) -> dict:
-        """``cv_results_``."""
+    def _evaluate(self, X: Any, candidates: list[dict], comparison: _Comparison, root: Any, task_name: str) -> dict:
+        """``cv_results_`` of candidates, reported to callbacks as a task under `root`."""
         tasks = list(product(candidates, comparison.folds))
-        context = root.subcontext(task_name="search", max_subtasks=len(tasks), sequential_subtasks=False)
+        context = root.subcontext(task_name=task_name, max_subtasks=len(tasks), sequential_subtasks=False)
         context.call_on_fit_task_begin(estimator=self)
         # All contexts before the first fit: they are pickled with the estimator.
         contexts = [
@@ -465,26 +480,49 @@ class HiddenClassSearchCV(BestEstimatorSearch):
         context.call_on_fit_task_end(estimator=self)
         return self._format_results(candidates, len(comparison.folds), out)
 
-    def _select(self, results: dict, comparison: _Comparison) -> dict:
-        """Fitted attributes, without those of the last fit."""
+    def _deciding_metric(self, results: dict) -> str | None:
+        """Name of the score that decides, None if there are several and none is to decide."""
         names = [name.removeprefix("mean_test_") for name in results if name.startswith("mean_test_")]
-        multimetric = names != ["score"]
-        refit_metric = "score"
-        if multimetric:
-            self._check_refit_for_multimetric(names)
-            refit_metric = self.refit
+        if names == ["score"]:
+            return "score"
+        self._check_refit_for_multimetric(names)
+        return self.refit or None
+
+    def _has_tie_to_settle(self, results: dict, metric: str, comparison: _Comparison) -> bool:
+        if callable(self.refit) or not comparison.scores_on_truth:
+            return False
+        n_best = int((results[f"rank_test_{metric}"] == 1).sum())
+        return n_best > 1 and np.isfinite(results[f"mean_test_{metric}"]).any() and hasattr(self.estimator, "score")
+
+    def _settle_tie(
+        self, X: Any, y: Any, results: dict, metric: str, comparison: _Comparison, root: Any
+    ) -> np.ma.MaskedArray:
+        """Own scores of the candidates that tie for the first rank; masked for the others."""
+        tied = np.flatnonzero(results[f"rank_test_{metric}"] == 1)
+        own = _label_free_comparison(X, y, np.empty(0), comparison.fit_params)
+        candidates = [results["params"][number] for number in tied]
+        scores = self._evaluate(X, candidates, own, root, "tie-break")["mean_test_score"]
+        settled = np.ma.masked_all(len(results["params"]))
+        settled[tied] = scores
+        return np.ma.masked_invalid(settled)
+
+    def _select(self, results: dict, metric: str | None, comparison: _Comparison) -> dict:
+        """Fitted attributes, without those of the last fit."""
         fitted = {
             "cv_results_": results,
             "hidden_classes_": [fold.hidden for fold in comparison.folds],
             "n_splits_": len(comparison.folds),
-            "multimetric_": multimetric,
+            "multimetric_": metric != "score",
             "scorer_": getattr(comparison.scorer, "_scorers", comparison.scorer),
         }
-        if self.refit or not multimetric:
-            best = self._select_best_index(self.refit, refit_metric, results)
-            fitted |= {"best_index_": best, "best_params_": results["params"][best]}
-            if not callable(self.refit):
-                fitted["best_score_"] = results[f"mean_test_{refit_metric}"][best]
+        if metric is None:
+            return fitted
+        best = self._select_best_index(self.refit, metric, results)
+        if "tie_break_score" in results and results["tie_break_score"].count():
+            best = results["tie_break_score"].argmax()
+        fitted |= {"best_index_": int(best), "best_params_": results["params"][best]}
+        if not callable(self.refit):
+            fitted["best_score_"] = float(results[f"mean_test_{metric}"][best])
         return fitted
 
     def _refit_best(self, best_params: dict, fit_params: dict, root: Any, task: dict) -> dict:

@@ -24,6 +24,10 @@ except ImportError:  # a private module of scikit-learn: the numpy path below do
 
 # Rows whose squared offset from the origin exceeds this many times their variance are centered first.
 _LARGEST_OFFSET = 64.0
+# Rows searched at a time for the first that is free.
+_SEARCHED_ROWS = 2**16
+# Rounding of a squared distance computed by the fast formula, in units of eps times the squared norms.
+_ROUNDING = 64
 
 OnStep = Callable[[np.ndarray], bool]
 
@@ -147,7 +151,7 @@ def class_statistics(block: Any, row_data: tuple, parameters: tuple[int, np.ndar
 def measure_frame(source: RowSource) -> Frame:
     """Shift, weight and variance of the free rows, in one pass."""
     sparse = issparse(source.X)
-    origin = None if sparse or not source.n_rows else np.asarray(source.X[0], dtype=np.float64)
+    origin = None if sparse else _first_free_row(source)
     weight, total, squares = source.sum(moment_statistics, origin)
     if weight <= 0:
         return Frame(None, 0.0, 0.0)
@@ -155,9 +159,20 @@ def measure_frame(source: RowSource) -> Frame:
     variance = max(float(squares / weight - mean @ mean), 0.0)
     if sparse:
         return Frame(None, float(weight), variance / source.n_features)
-    mean = mean + origin
+    mean = mean if origin is None else mean + origin
     shift = mean if mean @ mean > _LARGEST_OFFSET * variance else None
     return Frame(shift, float(weight), variance / source.n_features)
+
+
+def _first_free_row(source: RowSource) -> np.ndarray | None:
+    """A free row to see the others from: a labeled one may lie so far away that their variance drowns."""
+    for start in range(0, source.n_rows, _SEARCHED_ROWS):
+        rows = slice(start, min(start + _SEARCHED_ROWS, source.n_rows))
+        row_data = tuple(None if values is None else values[rows] for values in source.row_data)
+        weight = free_weight(row_data, rows.stop - rows.start)
+        if weight.any():
+            return np.asarray(source.X[start + int(np.argmax(weight > 0))], dtype=np.float64)
+    return None
 
 
 def measure_anchors(source: RowSource, n_known: int, shift: np.ndarray | None) -> Anchors:
@@ -174,7 +189,8 @@ def lloyd_statistics(block: Any, row_data: tuple, parameters: tuple[np.ndarray, 
     centers, shift = parameters
     Z = shifted(block, shift)
     weight = free_weight(row_data, Z.shape[0], Z.dtype)
-    if issparse(Z) or _compiled_iteration is None:
+    # The compiled loop fails where a block has fewer rows than clusters are empty in it.
+    if issparse(Z) or _compiled_iteration is None or Z.shape[0] < len(centers):
         codes = _scores(Z, centers.astype(Z.dtype)).argmin(axis=1).astype(np.int32)
     else:
         codes, sums, counts = _iterate_compiled(Z, weight, centers)
@@ -260,7 +276,7 @@ def nearest_centers(block: Any, row_data: tuple, parameters: tuple[np.ndarray, n
     scores = _scores(Z, centers.astype(Z.dtype))
     codes = scores.argmin(axis=1).astype(np.int32)
     best = scores[np.arange(len(codes)), codes]
-    noise = 64 * np.finfo(Z.dtype).eps * (_square_norms(Z) + (centers**2).sum(axis=1).max(initial=0))
+    noise = _ROUNDING * np.finfo(Z.dtype).eps * (_square_norms(Z) + (centers**2).sum(axis=1).max(initial=0))
     doubtful = np.flatnonzero((scores <= (best + noise)[:, None]).sum(axis=1) > 1)
     for rows in np.array_split(doubtful, max(1, len(doubtful) * centers.size // 2**22)):
         near = Z[rows].toarray() if issparse(Z) else Z[rows]
@@ -304,6 +320,15 @@ def objective(source: RowSource, centers: np.ndarray, anchors: Anchors, frame: F
     return float(free) + (anchors.inertia(centers) if len(anchors.weight) else 0.0)
 
 
+def _squares_to_nearest(X: Any, norms: np.ndarray, centers: np.ndarray) -> np.ndarray:
+    """Squared distance of each row to the nearest center; 0 where it is no more than rounding."""
+    squares = euclidean_distances(X, centers, X_norm_squared=norms, squared=True)
+    codes = squares.argmin(axis=1)
+    closest = squares[np.arange(len(codes)), codes]
+    noise = _ROUNDING * np.finfo(np.float64).eps * (norms.ravel() + _square_norms(centers)[codes])
+    return np.where(closest <= noise, 0.0, closest)
+
+
 def seed_centers(
     X: Any,
     weight: np.ndarray,
@@ -325,8 +350,8 @@ def seed_centers(
     n_trials = settings.n_trials or 2 + int(np.log(max(n_new, 1)))
     norms = _square_norms(X)[:, None]
     power = settings.seed_power / 2
-    if len(fixed):
-        closest = euclidean_distances(X, fixed, X_norm_squared=norms, squared=True).min(axis=1)
+    if len(fixed) and X.shape[0]:
+        closest = _squares_to_nearest(X, norms, fixed)
     else:
         closest = np.ones(X.shape[0])
     chosen: list[int] = []

@@ -20,7 +20,7 @@ _MOST_TESTED_ROWS = 500
 _SWEEP_STARTS = 10
 _SWEEP_TOL = 1e-3
 # Unlabeled rows count as "like a known class" within this quantile of the distances of labeled rows to their class
-# mean; where fewer than the given share are, there is a new class.
+# mean; where fewer than the given share are (less two standard errors), there is a new class.
 _TYPICAL_QUANTILE = 0.95
 _TYPICAL_SHARE = 0.75
 _ALL_TYPICAL_SHARE = 0.85
@@ -108,7 +108,9 @@ def choose_n_clusters(
         return n_known, {}
     familiar = False
     if n_known and ks[-1] > n_known:
-        smallest_share = _TYPICAL_SHARE if move_known else _ALL_TYPICAL_SHARE
+        n_free = (rows.known_codes < 0).sum()
+        spread = np.sqrt(_TYPICAL_QUANTILE * (1 - _TYPICAL_QUANTILE) / n_free)
+        smallest_share = (_TYPICAL_SHARE if move_known else _ALL_TYPICAL_SHARE) - 2 * spread
         familiar = typical_share(rows, problem.anchors.means) >= smallest_share
         if not (familiar and move_known) and ks[0] == n_known:
             ks = ks[1:]

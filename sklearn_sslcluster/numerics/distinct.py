@@ -87,6 +87,8 @@ def hash_rows(X: Any, keys: np.ndarray) -> np.ndarray:
         np.add.at(out, row_of, _mix_bits(values, keys[columns]))
     else:
         out = _mix_bits(X, keys).sum(axis=1, dtype=np.uint64)
+    # Without it a row of zeros would have the smallest of all hashes, whatever the seed, and be in every sample.
+    out += keys[0]
     out ^= out >> _HALF
     out *= _MIX
     out ^= out >> np.uint64(29)

@@ -264,7 +264,8 @@ def check_auto_finds_no_new_class(name: str, estimator: BaseEstimator) -> None:
     fitted = prepared(estimator, n_clusters="auto").fit(rows.X, rows.y)
     n_novel = len(fitted.novel_classes_)
     require(n_novel == 0, f"{name}: 'auto' found {n_novel} new classes where all rows belong to three known ones.")
-    assert_same_labels(fitted.labels_, rows.truth, f"{name}: labels_")
+    right = np.mean(fitted.labels_ == rows.truth)
+    require(right >= 0.95, f"{name}: labels_ names only {right:.0%} of the rows rightly.")
 
 
 @without_warnings

@@ -1,0 +1,185 @@
+"""Speed and memory, as ratios against a named peer in the same run.
+
+``python -m benchmarks.speed discovery``: k-means estimators against scikit-learn's KMeans, and the peak memory of a fit
+over a memory-mapped file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import statistics
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from sklearn.cluster import KMeans
+from sklearn.datasets import make_blobs
+
+from sklearn_sslcluster.discovery import NCDKMeans, SemiSupervisedKMeans
+
+
+def seconds(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def interleaved(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    """Median seconds of each call, all calls once a round, so that a busy moment of the machine meets them all."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(repeats):
+        for name, call in calls.items():
+            times[name].append(seconds(call))
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def whole_fits(X: np.ndarray, k: int, repeats: int) -> None:
+    """Whole fits at default settings of everything but k, n_init and the seed."""
+    print(f"\nWhole fit, n={len(X):,}, d={X.shape[1]}, k={k}, {X.dtype}; median of {repeats}, ratio to KMeans")
+    print("| n_init | KMeans | NCDKMeans | SemiSupervisedKMeans | inertia over KMeans' |")
+    print("|---|---|---|---|---|")
+    for n_init in (1, 10):
+        models = {
+            "peer": KMeans(k, n_init=n_init, random_state=0),
+            "ncd": NCDKMeans(k, n_init=n_init, random_state=0),
+            "ss": SemiSupervisedKMeans(k, n_init=n_init, random_state=0),
+        }
+        times = interleaved({name: lambda model=model: model.fit(X) for name, model in models.items()}, repeats)
+        inertia = [f"{models[name].inertia_ / models['peer'].inertia_:.4f}" for name in ("ncd", "ss")]
+        ratios = [f"{times[name] / times['peer']:.2f}" for name in ("ncd", "ss")]
+        print(f"| {n_init} | 1 | {ratios[0]} | {ratios[1]} | {inertia[0]}, {inertia[1]} |", flush=True)
+
+
+def iterations(X: np.ndarray, k: int, repeats: int) -> None:
+    """Seconds per Lloyd iteration: a long run less a short one, from the same start, without early stop."""
+    from sklearn_sslcluster.engine import RowBlocks
+    from sklearn_sslcluster.numerics import Frame, LloydSettings, lloyd, no_anchors
+
+    start = X[:k].astype(np.float64)
+    few, many = 2, 22
+    labeled = np.where(np.arange(len(X)) % 10 == 0, np.arange(len(X)) % k, -1).astype(np.int32)
+
+    def peer(n_iter: int) -> object:
+        return KMeans(k, init=start.astype(X.dtype), n_init=1, max_iter=n_iter, tol=0).fit(X)
+
+    def ours(n_iter: int, codes: np.ndarray | None) -> object:
+        blocks = RowBlocks(X, (codes, None))
+        settings = LloydSettings(max_iter=n_iter, tol=0)
+        return lloyd(blocks, start, no_anchors(X.shape[1]), Frame(None, 1.0, 1.0), settings)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        times = interleaved(
+            {
+                f"{name} {n_iter}": (lambda call=call, n_iter=n_iter: call(n_iter))
+                for n_iter in (few, many)
+                for name, call in {
+                    "peer": peer,
+                    "free": lambda n: ours(n, None),
+                    "labeled": lambda n: ours(n, labeled),
+                }.items()
+            },
+            repeats,
+        )
+    per_iteration = {
+        name: (times[f"{name} {many}"] - times[f"{name} {few}"]) / (many - few) for name in ("peer", "free", "labeled")
+    }
+    ratios = " | ".join(f"{per_iteration[name] / per_iteration['peer']:.2f}" for name in ("free", "labeled"))
+    print(f"| {len(X):,} | {X.shape[1]} | {k} | {X.dtype} | 1 | {ratios} |", flush=True)
+
+
+def anonymous_memory() -> tuple[int, int]:
+    """(RssAnon, VmHWM) of this process, in MB."""
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return tuple(int(lines[key].split()[0]) // 1024 for key in ("RssAnon", "VmHWM"))
+
+
+def fit_and_watch(path: str, shape: tuple[int, int], labeled: bool, out: multiprocessing.Queue) -> None:
+    """Fit over a memory map in a fresh process, sampling RssAnon meanwhile."""
+    X = np.memmap(path, dtype=np.float32, mode="r", shape=shape)
+    y = np.where(np.arange(len(X)) % 10 == 0, np.arange(len(X)) % 3, -1) if labeled else None
+    model = SemiSupervisedKMeans(20, n_init=5, max_iter=20, random_state=0)
+    model.fit(np.random.RandomState(0).normal(size=(200, shape[1])))
+    before = anonymous_memory()[0]
+    peak = [before]
+    done = threading.Event()
+
+    def sample() -> None:
+        while not done.wait(0.01):
+            peak.append(anonymous_memory()[0])
+
+    watcher = threading.Thread(target=sample)
+    watcher.start()
+    start = time.perf_counter()
+    model.fit(X, y)
+    elapsed = time.perf_counter() - start
+    done.set()
+    watcher.join()
+    out.put((max(peak) - before, anonymous_memory()[1], model.n_iter_, elapsed))
+
+
+def memory(gigabytes: float, d: int) -> None:
+    """Peak memory of a fit over a float32 file."""
+    n = int(gigabytes * 1e9 / (4 * d))
+    print(f"\nSemiSupervisedKMeans(20) over a float32 memory map of {4 * n * d / 1e9:.1f} GB (n={n:,}, d={d})")
+    print("| labels | peak RssAnon above the value after import, MB | VmHWM, MB (file pages included) | iterations |")
+    print("|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / "rows.f32")
+        rows = np.memmap(path, dtype=np.float32, mode="w+", shape=(n, d))
+        rng = np.random.default_rng(0)
+        centers = rng.normal(scale=3, size=(20, d)).astype(np.float32)
+        for start in range(0, n, 2**20):
+            block = rows[start : start + 2**20]
+            block[:] = centers[rng.integers(20, size=len(block))] + rng.standard_normal(block.shape, dtype=np.float32)
+        rows.flush()
+        del rows
+        context = multiprocessing.get_context("spawn")
+        for labeled in (False, True):
+            out = context.Queue()
+            process = context.Process(target=fit_and_watch, args=(path, (n, d), labeled, out))
+            process.start()
+            anonymous, highest, n_iter, _ = out.get()
+            process.join()
+            print(f"| {'a tenth' if labeled else 'none'} | {anonymous} | {highest} | {n_iter} |", flush=True)
+
+
+def discovery(options: argparse.Namespace) -> None:
+    for dtype in (np.float64, np.float32):
+        X = blobs(options.n, 20, 20, dtype)
+        if "fits" in options.tables:
+            whole_fits(X, 20, options.repeats)
+    if "iterations" in options.tables:
+        print(f"\nOne Lloyd iteration, median of {options.repeats}, ratio to KMeans: free rows only; a tenth labeled")
+        print("| n | d | k | dtype | KMeans | no labels | a tenth labeled |")
+        print("|---|---|---|---|---|---|---|")
+        for d, k in ((20, 20), (64, 10), (8, 50)):
+            for dtype in (np.float64, np.float32):
+                iterations(blobs(options.n, d, k, dtype), k, options.repeats)
+    if "memory" in options.tables:
+        memory(options.gigabytes, 32)
+
+
+def blobs(n: int, d: int, k: int, dtype: type) -> np.ndarray:
+    X, _ = make_blobs(n, d, centers=k, cluster_std=3.0, random_state=0)
+    return X.astype(dtype)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("family", choices=["discovery"])
+    parser.add_argument("--n", type=int, default=1_000_000)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--gigabytes", type=float, default=4.0)
+    parser.add_argument("--tables", nargs="*", default=["fits", "iterations", "memory"])
+    options = parser.parse_args()
+    {"discovery": discovery}[options.family](options)
+
+
+if __name__ == "__main__":
+    main()

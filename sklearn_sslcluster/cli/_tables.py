@@ -1,0 +1,126 @@
+"""Reading and writing tables, cells as they stand."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from ._messages import Refusal, listed, nearest, one_line, require
+
+_SEPARATORS = {".csv": ",", ".tsv": "\t", ".parquet": None, ".pq": None}
+
+
+def read_table(path: str) -> Any:
+    """Table of a file as a DataFrame: all cells of a text file as text, a Parquet file with its own types."""
+    pd = require("pandas")
+    separator = _separator(path)
+    if not os.path.exists(path):
+        raise Refusal(f"there is no file {path}")
+    if separator is None:
+        require("pyarrow")
+    try:
+        frame = _read_parquet(pd, path) if separator is None else _read_text(pd, path, separator)
+    except ValueError as error:
+        raise Refusal(f"{path} cannot be read: {one_line(error)}") from error
+    doubled = frame.columns[frame.columns.duplicated()]
+    if len(doubled):
+        raise Refusal(f"{path} has two columns named {doubled[0]!r}; give one of them another name")
+    if not len(frame):
+        raise Refusal(f"{path} has no rows")
+    return frame
+
+
+def _read_parquet(pd: Any, path: str) -> Any:
+    # Arrow's own types keep integers with gaps, and are written back as they were.
+    frame = pd.read_parquet(path, dtype_backend="pyarrow")
+    return frame.set_axis([str(name) for name in frame.columns], axis=1)
+
+
+def _read_text(pd: Any, path: str, separator: str) -> Any:
+    # The header is read as a row: pandas would rename columns of one name, and make an index of a column too many.
+    options = {"sep": separator, "header": None, "dtype": str, "na_filter": False, "encoding": "utf-8-sig"}
+    cells = pd.read_csv(path, **options)
+    if cells.shape[1] == 1:
+        cells = pd.read_csv(path, **options, skip_blank_lines=False)  # Here a blank line is an empty cell.
+    return cells.iloc[1:].set_axis(cells.iloc[0].tolist(), axis=1).reset_index(drop=True)
+
+
+def _separator(path: str) -> str | None:
+    """Separator of a text file, None for Parquet."""
+    extension = os.path.splitext(path)[1].lower()
+    if extension not in _SEPARATORS:
+        raise Refusal(f"{path} should be a table, with a name that ends in {', '.join(_SEPARATORS)}")
+    return _SEPARATORS[extension]
+
+
+def write_table(frame: Any, path: str, target: Any) -> None:
+    """Write a table to `target`, a file name or stream, in the format that `path` asks for."""
+    separator = _separator(path)
+    if separator is None:
+        require("pyarrow")
+        frame.to_parquet(target)
+        return
+    # An index with a name, which a Parquet file may have, is a column of the user's.
+    has_index = any(name is not None for name in frame.index.names)
+    frame.to_csv(target, sep=separator, index=has_index, encoding="utf-8", lineterminator="\n")
+
+
+@contextmanager
+def replacing(path: str) -> Iterator[str]:
+    """Name of a file to write: it becomes `path` when all went well, and is removed otherwise."""
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        if os.path.exists(temporary):
+            os.remove(temporary)
+
+
+def with_classes(frame: Any, added: tuple[str, str], names: np.ndarray, novel_classes: np.ndarray) -> Any:
+    """The table with a column of class names and one that says which are novel."""
+    novel = set(novel_classes.tolist())
+    column = require("pandas").array(names.tolist(), dtype="string")
+    return frame.assign(**{added[0]: column, added[1]: [name in novel for name in names.tolist()]})
+
+
+def check_columns(frame: Any, table: str, names: list[str]) -> None:
+    """Refuse names that are no columns of the table."""
+    for name in names:
+        if name not in [*frame.columns, *frame.index.names]:
+            near = nearest(name, frame.columns)
+            hint = f"the nearest: {listed(near)}" if near else f"its columns: {listed(frame.columns)}"
+            raise Refusal(f"{table} has no column {name!r}; {hint}")
+
+
+def added_names(frame: Any, table: str, label: str, prefix: str) -> tuple[str, str]:
+    """Names of the two columns to add, which must not be in use."""
+    added = f"{prefix}{label}_discovered", f"{prefix}is_novel"
+    for name in added:
+        if name in [*frame.columns, *frame.index.names]:
+            raise Refusal(
+                f"{table} already has a column {name!r}; --output-prefix new_ would add 'new_{label}_discovered' and "
+                "'new_is_novel' instead"
+            )
+    return added
+
+
+def check_targets(targets: list[str | None], sources: list[str | None], table: str | None) -> None:
+    """Refuse files that cannot be written, before the long work; `table` is the one of `targets` that is a table."""
+    taken = {os.path.realpath(path) for path in filter(None, sources)}
+    if table:
+        _separator(table)
+    for path in filter(None, targets):
+        if os.path.realpath(path) in taken:
+            raise Refusal(f"{path} is already a file of this command; write to another one")
+        taken.add(os.path.realpath(path))
+        folder, name = os.path.split(path)
+        if not os.path.isdir(folder or "."):
+            raise Refusal(f"there is no folder {folder} to write {name} to")
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise Refusal(f"{path} is not a file that can be written")
