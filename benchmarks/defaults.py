@@ -1,7 +1,7 @@
 """Studies behind the defaults, on random class splits of several tables.
 
-``python -m benchmarks.defaults [--data FOLDER]`` hides a random half of the classes of each table and compares choices of
-seeding, selection, number of starts, embedding and criterion. The tables are scikit-learn's, and those of FOLDER.
+``python -m benchmarks.defaults [--data FOLDER]`` hides a random half of the classes of each table and compares choices
+of seeding, selection, number of starts, embedding and criterion. The tables are scikit-learn's, and those of FOLDER.
 """
 
 from __future__ import annotations

@@ -131,8 +131,8 @@ def search_table(splits: list[Split], n_jobs: int | None) -> None:
             {"cluster": kmeans_like, "reduce": ["passthrough", PCA(8), PCA(16)]},
             {
                 "cluster": [NCDSpectralClustering(k, random_state=0)],
-                "cluster__s_min": [0.2, 0.4, 0.6, 0.8],
-                "cluster__n_eigenvectors": [10, 15, 20, 30],
+                "cluster__s_min": [0.4, 0.6, 0.8],
+                "cluster__n_eigenvectors": [15, 30],
             },
         ]
         search = HiddenClassSearchCV(pipeline, grid, random_state=0, n_jobs=n_jobs)

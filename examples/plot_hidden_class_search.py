@@ -49,16 +49,17 @@ print(search.best_params_)
 # %%
 # The check
 # ---------
-# Each candidate is fitted once more with all labels that there are, and compared with the true classes of the unlabeled
-# rows. Only an experiment can do this.
+# Each candidate is fitted with all labels that there are, from five seeds, and compared with the true classes of the
+# unlabeled rows. Only an experiment can do this.
 
 unlabeled = digits.target == -1
-novel_accuracy = []
-for reduce in candidates.values():
-    fitted = clone(pipeline).set_params(reduce=reduce).fit(digits.data, digits.target)
-    found = fitted[-1].labels_[unlabeled]
-    accuracy = category_discovery_accuracy(digits.target_true[unlabeled], found, known_classes=digits.target)
-    novel_accuracy.append(accuracy.new)
+novel_accuracy = np.zeros(len(candidates))
+for i, reduce in enumerate(candidates.values()):
+    for seed in range(5):
+        model = clone(pipeline).set_params(reduce=reduce, discover__random_state=seed)
+        found = model.fit_predict(digits.data, digits.target)[unlabeled]
+        accuracy = category_discovery_accuracy(digits.target_true[unlabeled], found, known_classes=digits.target)
+        novel_accuracy[i] += accuracy.new / 5
 
 hidden_accuracy = search.cv_results_["mean_test_score"]
 error = search.cv_results_["std_test_score"] / np.sqrt(search.n_splits_)
@@ -73,20 +74,14 @@ ax.errorbar(
     xerr=error[order],
     fmt="o",
     color="#0072b2",
-    label="hidden classes: what the search sees (± standard error over folds)",
+    label="on hidden classes: what the search sees (± standard error over folds)",
 )
-ax.plot(
-    np.array(novel_accuracy)[order],
-    position,
-    "D",
-    color="#d55e00",
-    label="novel classes: the truth, seen by nobody",
-)
+ax.plot(novel_accuracy[order], position, "D", color="#d55e00", label="on novel classes: what nobody sees")
 ax.set_yticks(position, np.array(list(candidates))[order])
 ax.set_xlabel("accuracy")
 ax.grid(axis="x", alpha=0.3)
 ax.set_title("Candidates in the order of the search, best on top")
-figure.legend(loc="outside lower center", frameon=False)
+figure.legend(loc="outside lower center", frameon=False, reverse=True)
 plt.show()
 
 # %%

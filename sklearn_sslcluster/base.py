@@ -76,7 +76,7 @@ class PartialLabelMixin(CallbackSupportMixin, ClusterMixin):
         labels : ndarray of shape (n_samples,)
             ``labels_``.
         """
-        return self.fit(X, y, **params).labels_  # type: ignore[attr-defined]
+        return self.fit(X, y, **params).labels_
 
     def rename_classes(self, mapping: dict) -> Any:
         """Give classes other names, a discovered class the name an expert found for it.
@@ -142,11 +142,11 @@ class PartialLabelMixin(CallbackSupportMixin, ClusterMixin):
         return None
 
     def _encode_labels(self, y: Any, X: Any) -> PartialLabels:
-        return encode_partial_labels(y, X, unlabeled_value=self.unlabeled_value)  # type: ignore[attr-defined]
+        return encode_partial_labels(y, X, unlabeled_value=self.unlabeled_value)
 
     def _name_classes(self, known: np.ndarray, n_novel: int) -> dict[str, np.ndarray]:
         """The fitted attributes ``classes_`` and ``novel_classes_``."""
-        novel = novel_names(known, n_novel, unlabeled_value=self.unlabeled_value)  # type: ignore[attr-defined]
+        novel = novel_names(known, n_novel, unlabeled_value=self.unlabeled_value)
         classes = join_names(known, novel)
         return {"classes_": classes, "novel_classes_": classes[len(known) :]}
 

@@ -19,6 +19,7 @@ from sklearn.exceptions import DataConversionWarning
 from sklearn.utils.validation import check_consistent_length
 
 UNLABELED = -1
+_PIECE = 2**20
 _INT64 = np.iinfo(np.int64)
 _KIND_ORDER = {"bool": 0, "int": 1, "str": 2}
 _MISSING = ("missing", None)
@@ -76,7 +77,9 @@ def encode_partial_labels(y: Any, X: Any = None, *, unlabeled_value: Any = -1) -
     if y is None:
         if X is None:
             raise ValueError("y should be a 1d array of labels, got None.")
-        return PartialLabels(np.full(X.shape[0], UNLABELED, dtype=np.int32), np.empty(0, dtype=np.int64))
+        # One value seen as many: a table without labels costs no memory for them.
+        codes = np.broadcast_to(np.int32(UNLABELED), (X.shape[0],))
+        return PartialLabels(codes, np.empty(0, dtype=np.int64))
     values = _as_column(y)
     if X is not None:
         check_consistent_length(X, values)
@@ -144,7 +147,7 @@ def _encode_numbers(values: np.ndarray, unlabeled_value: Any) -> PartialLabels:
         values = np.where(missing, 0, values)
     elif values.dtype.kind == "u" and len(values) and values.max() > _INT64.max:
         raise ValueError(f"y holds the integer {values.max()}, which does not fit a 64-bit signed integer.")
-    values = values.astype(np.int64)
+    values = values.astype(np.int64, copy=False)
     kind, value = _class_key(unlabeled_value, "unlabeled_value is")
     if kind == "int":
         missing |= values == value
@@ -282,16 +285,20 @@ def decode(codes: np.ndarray, classes: np.ndarray, *, unlabeled_value: Any = -1)
 
     Among object names, and among integers of which -1 is one, it becomes None.
     """
-    unassigned = codes == UNLABELED
-    if not unassigned.any():
-        return classes[codes]
-    missing: Any = None
-    if classes.dtype.kind == "i":
-        candidates = (_class_key(unlabeled_value, "unlabeled_value is"), ("int", -1))
-        missing = next((value for kind, value in candidates if kind == "int" and value not in classes), None)
-    dtype = object if missing is None else classes.dtype
-    names = np.append(classes.astype(dtype), np.array([missing], dtype=dtype))
-    return names[np.where(unassigned, len(classes), codes)]
+    names = classes
+    if len(codes) and codes.min() == UNLABELED:
+        missing: Any = None
+        if classes.dtype.kind == "i":
+            candidates = (_class_key(unlabeled_value, "unlabeled_value is"), ("int", -1))
+            missing = next((value for kind, value in candidates if kind == "int" and value not in classes), None)
+        dtype = object if missing is None else classes.dtype
+        # The code UNLABELED, -1, is the place of the last name.
+        names = np.append(classes.astype(dtype), np.array([missing], dtype=dtype))
+    out = np.empty(len(codes), dtype=names.dtype)
+    # Indexing casts the codes to 64 bits: a piece at a time, or long columns of labels would be held twice.
+    for start in range(0, len(codes), _PIECE):
+        out[start : start + _PIECE] = names[codes[start : start + _PIECE]]
+    return out
 
 
 def renamed(classes: np.ndarray, mapping: dict) -> np.ndarray:

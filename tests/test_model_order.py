@@ -164,6 +164,7 @@ SHAPES = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:Number of distinct clusters")
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("seed", range(3))
 def test_rows_without_groups_are_one_cluster(shape, seed):

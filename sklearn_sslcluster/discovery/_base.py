@@ -245,7 +245,8 @@ class BaseCenterDiscovery(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Par
         order = order_by_size(sizes, novel)
         order = order[self._is_kept(sizes[order])]
         centers = np.vstack([known, novel[order]])
-        codes = np.where(labels.unlabeled, self._map(nearest_centers, blocks.X, centers)[0], labels.codes)
+        codes = self._map(nearest_centers, blocks.X, centers)[0]
+        np.copyto(codes, labels.codes, where=labels.codes != UNLABELED)
         names = self._name_classes(labels.classes, len(order))
         return {
             **names,
