@@ -49,12 +49,13 @@ def skip_members_of_scikit_learn(app, what, name, obj, skip, options):
     return True if getattr(function, "__module__", None) and function.__module__.startswith("sklearn.") else None
 
 
-def escape_names_in_shapes(app, what, name, obj, options, lines):
-    """Keep ``(n_clusters_, n_features)`` in the type of an attribute from being read as a link to "n_clusters"."""
+def mend_docstring(app, what, name, obj, options, lines):
+    """Keep ``(n_clusters_, n_features)`` from being read as a link, and drop links to scikit-learn's glossary."""
     for i, line in enumerate(lines):
-        lines[i] = re.sub(r"shape \([^)]*\)", lambda shape: re.sub(r"(?<=\w)_(?!\w)", r"\\_", shape[0]), line)
+        line = re.sub(r"shape \([^)]*\)", lambda shape: re.sub(r"(?<=\w)_(?!\w)", r"\\_", shape[0]), line)
+        lines[i] = re.sub(r":term:`(\w+)`", r"``\1``", line)
 
 
 def setup(app):
     app.connect("autodoc-skip-member", skip_members_of_scikit_learn)
-    app.connect("autodoc-process-docstring", escape_names_in_shapes, priority=600)  # numpydoc has 500
+    app.connect("autodoc-process-docstring", mend_docstring, priority=600)  # numpydoc has 500

@@ -19,7 +19,6 @@ from sklearn.preprocessing import FunctionTransformer
 
 from sklearn_sslcluster import __version__, cli
 from sklearn_sslcluster.cli import main
-from sklearn_sslcluster.discovery import SemiSupervisedKMeans
 from sklearn_sslcluster.utils import trusted_types
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
@@ -123,7 +122,7 @@ def test_parquet_round_trip_keeps_types_and_null_labels(folder):
         {
             "x": pa.array((10.0 * truth).tolist()),
             "count": pa.array([None if i % 5 else big + i for i in range(len(truth))], pa.int64()),
-            "day": pa.array(np.arange(len(truth)), pa.date32()),
+            "day": pa.array(np.arange(len(truth), dtype=np.int32), pa.date32()),
             "segment": pa.array([None if i % 3 or k > 1 else int(k) for i, k in enumerate(truth)], pa.int32()),
         }
     )
@@ -454,158 +453,6 @@ def test_model_of_another_format_is_refused(table, capsys):
     capsys.readouterr()
     assert main(["predict", "customers.csv", "--model", "m.skops"]) == 2
     assert "has format 99" in error_of(capsys)
-
-
-# Refusals
-
-
-def refused(capsys, *args):
-    assert main(["discover", *args]) == 2
-    return error_of(capsys)
-
-
-def test_unknown_column_gives_the_nearest_names(table, capsys):
-    assert "no column 'Segmnt'; the nearest: 'segment'" in refused(capsys, "customers.csv", "--label", "Segmnt")
-
-
-def test_unknown_column_unlike_any_gives_the_columns(table, capsys):
-    message = refused(capsys, "customers.csv", "--label", "zzz")
-    assert "its columns: 'key', 'code', 'income', 'city', 'segment'" in message
-
-
-def test_unknown_id_column(table, capsys):
-    assert "no column 'kei'" in refused(capsys, "customers.csv", "--label", "segment", "--id", "kei")
-
-
-@pytest.mark.parametrize("name", ["segment_discovered", "is_novel"])
-def test_column_name_in_use_offers_a_prefix(table, capsys, name):
-    table.assign(**{name: "mine"}).to_csv("customers.csv", index=False)
-    assert "--output-prefix" in refused(capsys, "customers.csv", "--label", "segment", "-o", "out.csv")
-    assert discover("-o", "out.csv", "--output-prefix", "new_") == 0
-    assert {"new_segment_discovered", "new_is_novel", name} <= set(result("out.csv").columns)
-    assert set(result("out.csv")[name]) == {"mine"}
-
-
-def test_no_unlabeled_rows(table, capsys):
-    table.assign(segment="a").to_csv("customers.csv", index=False)
-    message = refused(capsys, "customers.csv", "--label", "segment")
-    assert "every row of 'segment' has a label" in message
-    assert "--unlabeled VALUE" in message
-
-
-@pytest.mark.parametrize("value", ["inf", "-Infinity", "1e999"])
-def test_infinite_number_names_the_column_and_row(table, capsys, value):
-    table.loc[3, "income"] = value
-    table.to_csv("customers.csv", index=False)
-    message = refused(capsys, "customers.csv", "--label", "segment")
-    assert "column 'income' holds an infinite number in row 4" in message
-
-
-def test_no_column_to_compare_by(folder, capsys):
-    Path("t.csv").write_text("id,same,segment\na,1,x\nb,1,\n")
-    message = refused(capsys, "t.csv", "--label", "segment")
-    assert "no column left to compare rows by" in message
-    assert "one value only: 'same'" in message
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "expected"),
-    [
-        ("missing.csv", None, "there is no file missing.csv"),
-        ("t.csv", "", "cannot be read"),
-        ("t.csv", "x,segment\n", "has no rows"),
-        ("t.csv", "x,segment\n1,2,3\n", "Expected 2 fields in line 2, saw 3"),
-        ("t.csv", "x,x,segment\n1,2,3\n", "two columns named 'x'"),
-        ("t.csv", b"x,segment\n\xff,a\n", "cannot be read"),
-        ("t.parquet", "not parquet", "cannot be read"),
-        ("t.xlsx", "x", "a name that ends in .csv, .tsv, .parquet, .pq"),
-    ],
-)
-def test_unreadable_table(folder, capsys, name, text, expected):
-    if text is not None:
-        Path(name).write_bytes(text if isinstance(text, bytes) else text.encode())
-    assert expected in refused(capsys, name, "--label", "segment")
-
-
-@pytest.mark.parametrize(
-    ("args", "expected"),
-    [
-        (["-o", "customers.csv"], "customers.csv is already a file of this command"),
-        (["-o", "out.csv", "--model", "out.csv"], "out.csv is already a file of this command"),
-        (["--model", "customers.csv"], "customers.csv is already a file of this command"),
-        (["-o", "nowhere/out.csv"], "there is no folder nowhere"),
-        (["-o", "folder.csv"], "folder.csv is not a file"),
-        (["-o", "out.xlsx"], "a name that ends in"),
-        (["--n-clusters", "121"], "--n-clusters 121 is more than the 120 rows"),
-    ],
-)
-def test_request_that_cannot_be_met_is_refused_before_the_fit(table, capsys, monkeypatch, args, expected):
-    monkeypatch.setattr(SemiSupervisedKMeans, "fit", None)
-    Path("folder.csv").mkdir()
-    assert expected in refused(capsys, "customers.csv", "--label", "segment", *args)
-
-
-@pytest.mark.parametrize(
-    "args", [["customers.csv"], [], ["--label", "segment"], ["customers.csv", "--demo"], ["--demo", "--label", "x"]]
-)
-def test_table_and_label_or_demo(table, capsys, args):
-    assert "--demo" in refused(capsys, *args)
-
-
-@pytest.mark.parametrize("args", [["--n-clusters", "0"], ["--n-clusters", "many"], ["--seed", "-1"], ["--method", "x"]])
-def test_bad_option_is_one_line(table, capsys, args):
-    with pytest.raises(SystemExit) as stopped:
-        discover(*args)
-    assert stopped.value.code == 2
-    assert args[0] in error_of(capsys)
-
-
-@pytest.mark.parametrize("package", ["pandas", "skops", "pyarrow"])
-def test_missing_package_says_how_to_get_it(table, capsys, monkeypatch, package):
-    table.to_parquet("t.parquet")
-    for module in [name for name in sys.modules if name.partition(".")[0] == package]:
-        monkeypatch.setitem(sys.modules, module, None)
-    monkeypatch.setitem(sys.modules, package, None)
-    message = refused(capsys, "t.parquet", "--label", "segment", "--model", "m.skops")
-    assert f'this needs {package}, which comes with: pip install "sklearn-sslcluster[cli]"' in message
-
-
-# Interrupts and failures
-
-
-def stop(*args, **kwargs):
-    raise KeyboardInterrupt
-
-
-@pytest.mark.parametrize("where", [(SemiSupervisedKMeans, "fit"), (pd.DataFrame, "to_csv"), (skops.io, "dump")])
-def test_interrupt_leaves_nothing_behind(table, capsys, monkeypatch, where):
-    monkeypatch.setattr(*where, stop)
-    assert discover("-o", "labeled.csv", "--model", "m.skops") == 130
-    assert error_of(capsys) == "sslcluster: interrupted\n"
-    assert [path.name for path in Path().iterdir()] == ["customers.csv"]
-
-
-def test_failed_writing_keeps_the_old_file_and_leaves_no_temporary_one(table, capsys, monkeypatch):
-    Path("labeled.csv").write_text("old")
-
-    def fill_the_disk(frame, target, **options):
-        Path(target).write_text("half")
-        raise OSError(28, "No space left on device", target)
-
-    monkeypatch.setattr(pd.DataFrame, "to_csv", fill_the_disk)
-    assert discover("-o", "labeled.csv") == 2
-    assert "No space left on device" in error_of(capsys)
-    assert Path("labeled.csv").read_text() == "old"
-    assert sorted(path.name for path in Path().iterdir()) == ["customers.csv", "labeled.csv"]
-
-
-def test_error_of_an_estimator_is_one_line(table, capsys, monkeypatch):
-    def fail(self, X, y=None):
-        raise ValueError("Input X is\nbad.")
-
-    monkeypatch.setattr(SemiSupervisedKMeans, "fit", fail)
-    assert discover() == 2
-    assert error_of(capsys) == "sslcluster: error: Input X is bad.\n"
 
 
 # Progress, demonstration, entry points

