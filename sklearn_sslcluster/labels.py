@@ -7,7 +7,6 @@ user's ``y`` may look like.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from itertools import combinations
 from math import comb
@@ -17,6 +16,8 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn.exceptions import DataConversionWarning
 from sklearn.utils.validation import check_consistent_length
+
+from ._warnings import warn_user
 
 UNLABELED = -1
 _PIECE = 2**20
@@ -109,10 +110,9 @@ def _as_column(y: Any) -> np.ndarray:
     else:
         values = np.asarray(y, dtype=object)
     if values.ndim == 2 and values.shape[1] == 1:
-        warnings.warn(
+        warn_user(
             "A column-vector y was passed when a 1d array was expected. Please change the shape of y to (n_samples,).",
             DataConversionWarning,
-            stacklevel=4,
         )
         values = values.ravel()
     if values.ndim != 1:
@@ -240,11 +240,9 @@ def _warn_if_signs(values: np.ndarray, labels: PartialLabels, unlabeled_value: A
     else:
         minus_one = any(_class_key(value, "y holds") == ("int", -1) for value in unlabeled)
     if minus_one:
-        warnings.warn(
+        warn_user(
             "y holds exactly the two values -1 and 1, and -1 is read as 'no label'. If -1 is a class, set "
             "unlabeled_value=None (None and NaN always stand for 'no label').",
-            UserWarning,
-            stacklevel=4,
         )
 
 

@@ -170,9 +170,12 @@ def blas_on_two_threads():
 
 @pytest.mark.usefixtures("blas_on_two_threads")
 def test_blas_is_limited_inside_and_restored_after_an_error():
-    with pytest.raises(ZeroDivisionError), blas_on_one_thread():
+    def fail():
         assert set(blas_threads()) == {1}
         raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), blas_on_one_thread():
+        fail()
     assert set(blas_threads()) == {2}
 
 

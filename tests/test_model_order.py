@@ -201,7 +201,9 @@ def test_labeled_rows_agree_best_with_blind_clusters_at_the_planted_number(conta
 
 
 def test_estimate_by_the_elbow_of_a_sharp_bend():
-    X, y, _ = make_partially_labeled_blobs(300, n_known=1, n_novel=3, labeled_fraction=0.5, class_sep=30, random_state=0)
+    X, y, _ = make_partially_labeled_blobs(
+        300, n_known=1, n_novel=3, labeled_fraction=0.5, class_sep=30, random_state=0
+    )
     assert estimate_n_clusters(X, y, k_max=12, criterion="elbow", random_state=0) == 4
 
 
@@ -247,9 +249,7 @@ def test_estimate_ignores_row_order_and_repetition():
     order = np.random.RandomState(0).permutation(200)
     expected = estimate_n_clusters(X, y, k_max=8, random_state=0, return_scores=True)
     for rows in (order, np.repeat(order, 3)):
-        n_clusters, scores = estimate_n_clusters(
-            X[rows], y[rows], k_max=8, random_state=0, return_scores=True
-        )
+        n_clusters, scores = estimate_n_clusters(X[rows], y[rows], k_max=8, random_state=0, return_scores=True)
         assert n_clusters == expected[0]
         assert scores == pytest.approx(expected[1])
 

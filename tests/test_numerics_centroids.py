@@ -14,8 +14,16 @@ from sklearn.cluster import KMeans
 from sklearn.metrics.pairwise import euclidean_distances
 
 from sklearn_sslcluster.engine import RowBlocks
-from sklearn_sslcluster.numerics import LloydSettings, lloyd, nearest_centers, no_anchors, objective, seed_centers
-from sklearn_sslcluster.numerics import center_fit, centroids
+from sklearn_sslcluster.numerics import (
+    LloydSettings,
+    center_fit,
+    centroids,
+    lloyd,
+    nearest_centers,
+    no_anchors,
+    objective,
+    seed_centers,
+)
 
 CONVERGED = LloydSettings(tol=0.0, n_trials=1)
 ONE_STEP = LloydSettings(max_iter=1, n_trials=1)
@@ -237,7 +245,9 @@ def test_anchors_hold_sums_weights_and_scatter_of_the_classes(container, block_s
     assert anchors.scaled(0.5).inertia(centers) == pytest.approx(anchors.inertia(centers) / 2)
 
 
-@pytest.mark.parametrize(("offset", "dtype", "rel"), [(0, "d", 1e-12), (1e9, "d", 1e-6), (0, "f", 1e-5), (1e4, "f", 1e-2)])
+@pytest.mark.parametrize(
+    ("offset", "dtype", "rel"), [(0, "d", 1e-12), (1e9, "d", 1e-6), (0, "f", 1e-5), (1e4, "f", 1e-2)]
+)
 @pytest.mark.parametrize("block_size", [7, 1000])
 def test_frame_measures_the_variance_at_any_offset(offset, dtype, rel, block_size):
     X, codes = table(200)

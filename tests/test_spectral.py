@@ -199,7 +199,7 @@ def test_two_moons_are_found_where_kmeans_fails(moons):
 
 @pytest.mark.parametrize("extension", ["nearest", "nystrom"])
 def test_new_rows_of_the_moons_are_recognized(moons, extension):
-    X, y, truth = moons
+    X, y, _ = moons
     model = NCDSpectralClustering(extension=extension, **FOR_MOONS).fit(X, y)
     new, moon = make_moons(200, noise=0.05, random_state=9)
     assert clustering_accuracy(moon, model.predict(new)) > 0.97
@@ -324,3 +324,29 @@ def test_hidden_digits_are_found(seed):
     hidden = y == -1
     labels = NCDSpectralClustering(10, random_state=0).fit(X, y).labels_[hidden]
     assert category_discovery_accuracy(truth[hidden], labels, y).new > FLOORS[seed]
+
+
+@pytest.mark.parametrize("n_novel", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_auto_counts_planted_new_classes(n_novel, seed):
+    X, _, truth = make_partially_labeled_blobs(240, n_known=3, n_novel=2, random_state=seed)
+    kept = truth < 3 + n_novel
+    X, truth = X[kept], truth[kept]
+    y = np.where(truth < 3, truth, -1)
+    if n_novel == 0:
+        y[::2] = -1
+    assert len(NCDSpectralClustering(random_state=seed).fit(X, y).novel_classes_) == n_novel
+
+
+def test_unlabeled_rows_of_known_classes_are_warned_about():
+    X, _, truth = make_partially_labeled_blobs(200, random_state=0)
+    y = np.where((truth < 3) & (np.arange(200) % 2 == 0), truth, -1)
+    with pytest.warns(UserWarning, match="NCDSpectralClustering assumes"):
+        NCDSpectralClustering(5, random_state=0).fit(X, y)
+
+
+def test_warning_points_at_the_line_of_the_user():
+    X, y, _ = make_partially_labeled_blobs(100, random_state=0)
+    with pytest.warns(UserWarning, match="raised to") as caught:
+        NCDKMeans(1, random_state=0).fit(X, y)
+    assert caught[0].filename == __file__

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any
@@ -14,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from .._warnings import warn_user
 from ..base import PartialLabelMixin, order_by_size
 from ..engine import RowBlocks
 from ..labels import UNLABELED, PartialLabels, decode
@@ -28,6 +28,7 @@ from ..numerics import (
 )
 
 _SCORE_ROWS = 5000
+_LARGEST_KNOWN_SHARE = 0.1
 _QUANTILE_ROWS = 2**16
 # Power of the distance that stands behind each name of `seeding` and `selection`.
 POWER = {"distance": 1, "squared-distance": 2, "inertia": 2}
@@ -64,6 +65,7 @@ class BaseCenterDiscovery(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Par
         "random_state": ["random_state"],
     }
     _accept_sparse: bool | str = "csr"
+    _assumes_novel = False
 
     def predict(self, X: Any, *, reject: float | None = None) -> np.ndarray:
         """Name the class of each row: that of the nearest of all centers, known and novel.
@@ -221,19 +223,15 @@ class BaseCenterDiscovery(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Par
         """Novel clusters asked for by an integer ``n_clusters``, which counts the known classes too."""
         if not labels.unlabeled.any():
             if self.n_clusters > labels.n_known:
-                warnings.warn(
+                warn_user(
                     f"n_clusters={self.n_clusters}, but every row is labeled: there are no rows to find more than the "
                     f"{labels.n_known} known classes in.",
-                    UserWarning,
-                    stacklevel=4,
                 )
             return 0
         if self.n_clusters < labels.n_known:
-            warnings.warn(
+            warn_user(
                 f"n_clusters={self.n_clusters} is less than the {labels.n_known} known classes and was raised to "
                 f"{labels.n_known}: n_clusters counts known and novel classes.",
-                UserWarning,
-                stacklevel=4,
             )
         return max(self.n_clusters - labels.n_known, 0)
 
@@ -269,8 +267,21 @@ class BaseCenterDiscovery(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Par
         return sizes
 
     def _is_kept(self, sizes: np.ndarray) -> np.ndarray:
-        """Which novel clusters are classes: those that some row belongs to."""
-        return sizes > 0
+        """Which novel clusters are classes: those that some row belongs to.
+
+        Where rows are taken to be novel, all of them: a center whose rows lie nearer to a known one still answers
+        ``predict_novel``.
+        """
+        return (sizes > 0) | self._assumes_novel
+
+    def _warn_if_known(self) -> None:
+        """Warn if "no unlabeled row belongs to a known class" looks wrong."""
+        if self.known_share_ > _LARGEST_KNOWN_SHARE:
+            warn_user(
+                f"{self.known_share_:.0%} of the unlabeled rows lie nearest to a known class, but "
+                f"{type(self).__name__} assumes that none belongs to one. SemiSupervisedKMeans makes no such "
+                "assumption."
+            )
 
     def _distance_quantiles(self, Z: Any, codes: np.ndarray, centers: np.ndarray) -> np.ndarray:
         """Percentiles of the distance to the center, of training rows of each class (at most about 65,000 rows)."""
@@ -280,11 +291,10 @@ class BaseCenterDiscovery(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Par
 
     def _warn_if_fewer(self, wanted: int, found: int) -> None:
         if found < wanted:
-            warnings.warn(
+            warn_user(
                 f"Only {found} clusters were found where {wanted} were asked for: there are too few distinct rows "
                 "without a label. Duplicate points in X, or a smaller n_clusters?",
                 ConvergenceWarning,
-                stacklevel=4,
             )
 
     def __sklearn_tags__(self) -> Any:

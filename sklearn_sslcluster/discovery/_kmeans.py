@@ -53,21 +53,23 @@ class BaseDiscoveryKMeans(BaseCenterDiscovery):
             self.n_init, self.max_iter, self.tol, POWER[self.seeding], POWER[self.selection], n_trials=1
         )
         scores: dict[str, Any] = {}
-        if self.n_clusters == "auto":
-            ks = self._candidates(labels.n_known)
-            n_clusters, by_k = choose_n_clusters(
-                problem, ks, settings, random_state, move_known=self._move_known, criterion=self._criterion
-            )
-            n_wanted, scores = n_clusters - labels.n_known, {"n_clusters_scores_": by_k}
         with fit_progress(self, X, y, max_steps=None, step_name="iteration") as step:
-            centers = solve(
-                problem,
-                n_wanted,
-                settings,
-                random_state,
-                move_known=self._move_known,
-                on_step=lambda now: step(lambda: self._state(problem, labels, now)),
-            )
+
+            def on_step(now: np.ndarray) -> bool:
+                return step(lambda: self._state(problem, labels, now))
+
+            if self.n_clusters == "auto":
+                n_clusters, scores["n_clusters_scores_"] = choose_n_clusters(
+                    problem,
+                    self._candidates(labels.n_known),
+                    settings,
+                    random_state,
+                    move_known=self._move_known,
+                    criterion=self._criterion,
+                    on_step=on_step,
+                )
+                n_wanted = n_clusters - labels.n_known
+            centers = solve(problem, n_wanted, settings, random_state, move_known=self._move_known, on_step=on_step)
         self._warn_if_fewer(labels.n_known + n_wanted, len(centers.known) + len(centers.novel))
         fitted = self._class_attributes(blocks, labels, centers.known, centers.novel)
         inertia = self._inertia(problem, fitted["cluster_centers_"], labels.n_known)

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
-
-import numpy as np
 
 from ..base import fit_method
 from ._kmeans import BaseDiscoveryKMeans
-
-_LARGEST_KNOWN_SHARE = 0.1
 
 
 class NCDKMeans(BaseDiscoveryKMeans):
@@ -116,6 +111,7 @@ class NCDKMeans(BaseDiscoveryKMeans):
     """
 
     _move_known = False
+    _assumes_novel = True
     _criterion = "calinski_harabasz"
 
     def __init__(
@@ -172,17 +168,3 @@ class NCDKMeans(BaseDiscoveryKMeans):
         self._fit(X, y, sample_weight)
         self._warn_if_known()
         return self
-
-    def _is_kept(self, sizes: np.ndarray) -> np.ndarray:
-        # A novel center whose rows all lie nearer to a known one still answers predict_novel.
-        return np.ones(len(sizes), dtype=bool)
-
-    def _warn_if_known(self) -> None:
-        """Warn if the assumption of the method looks wrong."""
-        if self.known_share_ > _LARGEST_KNOWN_SHARE:
-            warnings.warn(
-                f"{self.known_share_:.0%} of the unlabeled rows lie nearest to a known class, but NCDKMeans assumes "
-                "that none belongs to one. SemiSupervisedKMeans makes no such assumption.",
-                UserWarning,
-                stacklevel=4,
-            )

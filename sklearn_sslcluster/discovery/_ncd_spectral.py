@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
@@ -15,6 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from .._warnings import warn_user
 from ..base import fit_method
 from ..engine import RowBlocks, fit_progress
 from ..labels import PartialLabels
@@ -62,7 +62,8 @@ class NCDSpectralClustering(BaseCenterDiscovery):
 
     Known and novel rows are embedded together, by eigenvectors of a normalized affinity matrix; in the embedding the
     unlabeled rows are clustered into novel classes as :class:`NCDKMeans` does. The hyperparameters of the embedding can
-    be tuned on the known classes.
+    be tuned on the known classes. Like NCDKMeans it assumes that no unlabeled row belongs to a known class, and warns
+    when more than a tenth of them lie nearest to one.
 
     Parameters
     ----------
@@ -173,9 +174,10 @@ class NCDSpectralClustering(BaseCenterDiscovery):
     skips one (`drop_first`). The default of `n_eigenvectors` was best on random class splits of seven tables
     (``python -m benchmarks.defaults``); the code has the number of clusters. Equal rows count once.
 
-    `tune` draws pairs of s_min in (0, 1) and a number of eigenvectors up to 200, clusters all rows into
-    ``n_clusters``, and keeps the pair with the largest adjusted Rand index on the labeled rows. With
-    ``n_clusters="auto"`` the number is first chosen with the default pair.
+    `tune` draws pairs of s_min, uniform in (0, 1), and a number of eigenvectors, log-uniform up to 200 (in [1]_
+    uniform, which hardly tries small numbers), clusters all rows into ``n_clusters``, and keeps the pair with the
+    largest adjusted Rand index on the labeled rows. With ``n_clusters="auto"`` the number is first chosen with the
+    given pair, in the embedding with its columns weighted by the square roots of their eigenvalues.
 
     The dense affinity needs memory for the square of the number of distinct rows, and its eigenvectors time in
     proportion; the neighbor graph is meant for up to about 100,000 rows.
@@ -190,12 +192,13 @@ class NCDSpectralClustering(BaseCenterDiscovery):
     >>> import numpy as np
     >>> from sklearn.datasets import make_moons
     >>> from sklearn_sslcluster.discovery import NCDSpectralClustering
+    >>> from sklearn_sslcluster.metrics import clustering_accuracy
     >>> X, moon = make_moons(300, noise=0.05, random_state=0)
-    >>> X = np.vstack([X, X[:100] + [0, 4]])
+    >>> ball = np.random.RandomState(1).normal([0.5, 1.8], 0.2, size=(100, 2))
     >>> y = np.r_[np.full(300, -1), np.zeros(100, dtype=int)]
-    >>> model = NCDSpectralClustering(3, random_state=0).fit(X, y)
-    >>> model.novel_classes_
-    array([1, 2])
+    >>> model = NCDSpectralClustering(3, s_min=0.1, n_eigenvectors=2, random_state=0).fit(np.vstack([X, ball]), y)
+    >>> model.novel_classes_, clustering_accuracy(moon, model.labels_[:300])
+    (array([1, 2]), 1.0)
     """
 
     _parameter_constraints: dict = {
@@ -215,6 +218,7 @@ class NCDSpectralClustering(BaseCenterDiscovery):
     }
     _accept_sparse = False
     _criterion = "calinski_harabasz"
+    _assumes_novel = True
 
     def __init__(
         self,
@@ -316,6 +320,7 @@ class NCDSpectralClustering(BaseCenterDiscovery):
             degrees_=affinity.degrees,
             n_iter_=centers.n_iter,
         )
+        self._warn_if_known()
         return self
 
     def predict(self, X: Any, *, reject: float | None = None) -> np.ndarray:
@@ -433,7 +438,9 @@ class NCDSpectralClustering(BaseCenterDiscovery):
             return n_clusters, {}
         guess = labels.n_known + max(labels.n_known, 5)
         _, embedding = self._embed_rows(rows, self.s_min, self._n_vectors(guess))
-        placed = RowBlocks(embedding.vectors[inverse], (_codes(labels), None))
+        # More columns than classes are noise, which an index would count as much as the others.
+        weighted = embedding.vectors * np.sqrt(np.maximum(embedding.values, 0))
+        placed = RowBlocks(weighted[inverse], (_codes(labels), None))
         problem = pose_problem(placed, labels.n_known, random_state)
         chosen, scores = choose_n_clusters(
             problem,
@@ -464,7 +471,8 @@ class NCDSpectralClustering(BaseCenterDiscovery):
         results: dict[str, list] = {"s_min": [], "n_eigenvectors": [], "score": []}
         for seed in random_state.randint(np.iinfo(np.int32).max, size=self.n_tune):
             rng = np.random.RandomState(seed)
-            s_min, n_vectors = float(rng.uniform(1e-3, 1 - 1e-3)), int(rng.randint(1, most + 1))
+            s_min = float(rng.uniform(1e-3, 1 - 1e-3))
+            n_vectors = min(int(np.exp(rng.uniform(0, np.log(most + 1)))), most)
             _, embedding = self._embed_rows(rows, s_min, n_vectors)
             placed = RowBlocks(embedding.vectors[inverse], (None, None))
             problem = pose_problem(placed, 0, rng)
@@ -477,15 +485,10 @@ class NCDSpectralClustering(BaseCenterDiscovery):
                 break
         best = int(np.argmax(results["score"]))
         if results["score"][best] <= 0:
-            warnings.warn(
+            warn_user(
                 "No embedding tried by tune=True agrees with the known classes better than chance.",
-                UserWarning,
-                stacklevel=4,
             )
         return results["s_min"][best], results["n_eigenvectors"][best], {"tuning_results_": results}
-
-    def _is_kept(self, sizes: np.ndarray) -> np.ndarray:
-        return np.ones(len(sizes), dtype=bool)
 
 
 def _codes(labels: PartialLabels) -> np.ndarray | None:

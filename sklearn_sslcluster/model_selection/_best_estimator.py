@@ -106,7 +106,7 @@ class BestEstimatorSearch(BaseSearchCV):
 
     @available_if(_search_estimator_has("novelty_score"))
     def novelty_score(self, X: Any) -> np.ndarray:
-        """Score how far rows are from all classes, with the best estimator.
+        """Score how much rows look like a novel rather than a known class, with the best estimator.
 
         Parameters
         ----------
@@ -116,7 +116,7 @@ class BestEstimatorSearch(BaseSearchCV):
         Returns
         -------
         novelty : ndarray of shape (n_samples,)
-            Larger for rows that resemble no training row.
+            Larger for rows nearer to novel than to known classes.
         """
         check_is_fitted(self)
         return self.best_estimator_.novelty_score(X)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
@@ -26,6 +25,7 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _check_method_params, _ensure_no_complex_data, _num_samples, check_is_fitted
 
+from .._warnings import warn_user
 from ..base import PartialLabelMixin, restore_on_failure
 from ..labels import decode, encode_partial_labels
 from ._best_estimator import BestEstimatorSearch
@@ -428,11 +428,9 @@ class HiddenClassSearchCV(BestEstimatorSearch):
                 f"y holds {len(classes)} known classes, too few to hide one (three are needed), and "
                 f"{type(self.estimator).__name__} has no score without labels to compare candidates with."
             )
-        warnings.warn(
+        warn_user(
             f"y holds {len(classes)} known classes, too few to hide one (three are needed). Candidates are compared by "
             "their own score on all rows, without labels; label rows of more classes to search by hidden classes.",
-            UserWarning,
-            stacklevel=5,
         )
         return _label_free_comparison(X, y, classes[:0], fit_params)
 

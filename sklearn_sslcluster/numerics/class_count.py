@@ -10,10 +10,12 @@ from scipy.sparse import issparse, vstack
 from sklearn.metrics.pairwise import euclidean_distances
 
 from .center_fit import CenterProblem, pose_problem, sample_size, solve, solve_sample
-from .centroids import LloydSettings, nearest_centers, shifted
+from .centroids import LloydSettings, OnStep, nearest_centers, shifted
 from .distinct import distinct_rows
 from .model_order import Criterion, is_one_cluster, select_k
 
+# Distinct rows that are clustered for every candidate.
+_MOST_SWEPT_ROWS = 4096
 # Rows that the criterion sees: a silhouette costs their square for every candidate.
 _MOST_SCORED_ROWS = 2000
 _MOST_TESTED_ROWS = 500
@@ -57,6 +59,16 @@ def scored_rows(problem: CenterProblem, random_state: np.random.RandomState) -> 
     return ScoredRows(X, np.concatenate([np.full(free.shape[0], -1, dtype=np.int32), labeled_codes[kept]]))
 
 
+def thinned(problem: CenterProblem, n_rows: int, random_state: np.random.RandomState) -> CenterProblem:
+    """The problem with at most `n_rows` of its distinct free rows."""
+    sample = problem.sample
+    if sample.X.shape[0] <= n_rows:
+        return problem
+    rows = _subset(sample.X.shape[0], n_rows, random_state)
+    sample = replace(sample, X=sample.X[rows], weight=sample.weight[rows], rows=sample.rows[rows], complete=False)
+    return replace(problem, sample=sample, sample_source=problem.source.like(sample.X, (None, sample.weight)))
+
+
 def _subset(n_rows: int, n_wanted: float, random_state: np.random.RandomState) -> np.ndarray:
     return np.sort(random_state.permutation(n_rows)[: int(np.ceil(n_wanted))])
 
@@ -77,6 +89,7 @@ def choose_n_clusters(
     *,
     move_known: bool,
     criterion: str | Criterion = "silhouette",
+    on_step: OnStep | None = None,
 ) -> tuple[int, dict[int, float]]:
     """Choose the total number of clusters, known classes included.
 
@@ -96,6 +109,8 @@ def choose_n_clusters(
         As in `solve`. False: free rows join novel clusters only, unless there is none.
     criterion : str or callable
         As in `select_k`.
+    on_step : callable, optional
+        Called with the centers after each candidate; True ends the sweep.
 
     Returns
     -------
@@ -103,6 +118,7 @@ def choose_n_clusters(
     scores : dict of int to float
     """
     n_known = len(problem.anchors.weight)
+    problem = thinned(problem, _MOST_SWEPT_ROWS, random_state)
     rows = scored_rows(problem, random_state)
     if not problem.sample.X.shape[0]:
         return n_known, {}
@@ -118,14 +134,18 @@ def choose_n_clusters(
     seed = random_state.randint(np.iinfo(np.int32).max)
     dense = rows.X.toarray() if issparse(rows.X) and criterion != "silhouette" else rows.X
 
+    stopped: list[int] = []
+
     def cluster(k: int) -> np.ndarray | None:
         rng = np.random.RandomState(seed)
         found, _ = solve_sample(problem, k - n_known, settings, rng, move_known=move_known)
         novel_only = not move_known and k > n_known
         first = n_known if novel_only else 0
         centers = found if move_known or novel_only else problem.anchors.means
-        if len(centers) < k - first:
+        if len(centers) < k - first or stopped:
             return None
+        if on_step is not None and on_step(found):
+            stopped.append(k)
         (codes,) = nearest_centers(rows.X, (), (centers, None))
         return np.where(rows.known_codes >= 0, rows.known_codes, codes + first)
 
@@ -139,6 +159,7 @@ def choose_n_clusters(
     best, scores = select_k(cluster, dense, distinct_enough, criterion, rows.known_codes)
     if not move_known and n_known and familiar:
         # Free rows cannot join known classes here, so that "none is new" is another kind of answer than the others.
+        stopped.clear()
         best = select_k(cluster, rows.X, [n_known, best], "silhouette")[0]
     return best, scores
 
