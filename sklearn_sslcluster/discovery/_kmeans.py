@@ -49,9 +49,7 @@ class BaseDiscoveryKMeans(BaseCenterDiscovery):
         n_wanted = 0 if self.n_clusters == "auto" else self._n_novel_wanted(labels)
         problem = pose_problem(blocks, labels.n_known, random_state, labels.n_known + n_wanted)
         self._check_weights(problem, labels)
-        settings = LloydSettings(
-            self.n_init, self.max_iter, self.tol, POWER[self.seeding], POWER[self.selection], n_trials=1
-        )
+        settings = LloydSettings(self.n_init, self.max_iter, self.tol, POWER[self.seeding], POWER[self.selection])
         scores: dict[str, Any] = {}
         with fit_progress(self, X, y, max_steps=None, step_name="iteration") as step:
 

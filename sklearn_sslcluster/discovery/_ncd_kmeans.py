@@ -92,6 +92,9 @@ class NCDKMeans(BaseDiscoveryKMeans):
     Calinski-Harabasz index of all rows, labeled ones in their classes, instead of the silhouette of the unlabeled rows
     alone.
 
+    The first of every five starts is seeded by squared distance, the best of several draws each time (as in
+    :class:`sklearn.cluster.KMeans`), whatever `seeding` says: it is surer where classes are separate.
+
     Seeds are drawn from the distinct rows in lexicographic order with summed weights: neither the order of the rows
     nor repeating them all changes the result.
 

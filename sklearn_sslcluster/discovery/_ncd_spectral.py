@@ -389,9 +389,7 @@ class NCDSpectralClustering(BaseCenterDiscovery):
         return quantiles_by_class(nearest, codes, len(centers))
 
     def _settings(self) -> LloydSettings:
-        return LloydSettings(
-            self.n_init, self.max_iter, self.tol, POWER[self.seeding], POWER[self.selection], n_trials=1
-        )
+        return LloydSettings(self.n_init, self.max_iter, self.tol, POWER[self.seeding], POWER[self.selection])
 
     def _measure_rows(self, X: np.ndarray) -> _Rows:
         dense = self.affinity == "rbf" and len(X) <= _DENSE_ROWS

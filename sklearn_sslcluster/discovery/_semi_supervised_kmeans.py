@@ -93,6 +93,9 @@ class SemiSupervisedKMeans(BaseDiscoveryKMeans):
     :func:`~sklearn_sslcluster.model_selection.estimate_n_clusters` offers. A cluster that loses all rows keeps its
     center, and is dropped if it ends without rows.
 
+    The first of every five starts is seeded by squared distance, the best of several draws each time (as in
+    :class:`sklearn.cluster.KMeans`), whatever `seeding` says: it is surer where classes are separate.
+
     Seeds are drawn from the distinct rows in lexicographic order with summed weights: neither the order of the rows
     nor repeating them all changes the result.
 

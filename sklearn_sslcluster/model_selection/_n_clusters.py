@@ -108,7 +108,7 @@ def estimate_n_clusters(
     problem = pose_problem(RowBlocks(X, (labels.codes if labels.n_known else None, None)), labels.n_known, random_state)
     last = max(k_max if k_max is not None else max(30, 3 * labels.n_known), labels.n_known, 1)
     ks = list(range(max(labels.n_known, 1), last + 1))
-    settings = LloydSettings(n_init=n_init, seed_power=1, objective_power=1, n_trials=1)
+    settings = LloydSettings(n_init=n_init, seed_power=1, objective_power=1)
     if criterion == "labeled_accuracy":
         n_clusters, scores = choose_by_labels(problem, ks, settings, random_state)
     else:

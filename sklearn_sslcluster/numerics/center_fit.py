@@ -30,6 +30,7 @@ from .distinct import RowSource, WeightedRows, distinct_rows
 
 _MOST_SAMPLE_ROWS = 2**15
 _FEWEST_SAMPLE_ROWS = 2**11
+_GREEDY_EVERY = 5
 _MOST_SAMPLE_BYTES = 2**28
 
 
@@ -173,9 +174,10 @@ def solve_sample(
     if not problem.sample.X.shape[0]:
         return (fixed if move_known else fixed[:0]), 1
     best: tuple[float, np.ndarray, int] | None = None
-    for seed in random_state.randint(np.iinfo(np.int32).max, size=settings.n_init):
+    for start_number, seed in enumerate(random_state.randint(np.iinfo(np.int32).max, size=settings.n_init)):
         rng = np.random.RandomState(seed)
-        seeds = seed_centers(problem.sample.X, problem.sample.weight, fixed, n_novel, settings, rng)
+        seeding = _seeding(settings, start_number)
+        seeds = seed_centers(problem.sample.X, problem.sample.weight, fixed, n_novel, seeding, rng)
         start = np.vstack([fixed, seeds]) if move_known else seeds
         if not len(start):
             return start, 1
@@ -186,6 +188,13 @@ def solve_sample(
         if (on_step is not None and on_step(best[1])) or not len(seeds):
             break
     return _required(best)
+
+
+def _seeding(settings: LloydSettings, start_number: int) -> LloydSettings:
+    """How a start is seeded: see ``LloydSettings.n_trials``."""
+    if settings.n_trials is not None:
+        return settings
+    return replace(settings, n_trials=1) if start_number % _GREEDY_EVERY else replace(settings, seed_power=2)
 
 
 def _required(best: tuple[float, Any, int] | None) -> tuple[np.ndarray, int]:

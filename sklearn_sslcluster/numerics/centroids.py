@@ -99,7 +99,8 @@ class LloydSettings:
     seed_power, objective_power : {1, 2}
         Power of the distance in the seeding weight, and in the sum by which the best start is chosen.
     n_trials : int or None
-        Candidates for each new center, of which the best is taken; None for ``2 + log(k)``.
+        Draws for each new center, of which the best is taken; None for one draw, and in the first of every five starts
+        ``2 + log(k)`` draws by squared distance (greedy k-means++), which is surer where clusters are separate.
     """
 
     n_init: int = 10
@@ -120,7 +121,8 @@ def shifted_centers(centers: np.ndarray, shift: np.ndarray | None) -> np.ndarray
 
 
 def _one_hot(codes: np.ndarray, weight: np.ndarray, n_codes: int) -> csr_array:
-    return csr_array((weight, codes, np.arange(len(codes) + 1)), shape=(len(codes), n_codes))
+    rows = np.arange(len(codes) + 1, dtype=codes.dtype)
+    return csr_array((weight, codes, rows), shape=(len(codes), n_codes))
 
 
 def _square_norms(Z: Any) -> np.ndarray:
@@ -189,29 +191,23 @@ def lloyd_statistics(block: Any, row_data: tuple, parameters: tuple[np.ndarray, 
     centers, shift = parameters
     Z = shifted(block, shift)
     weight = free_weight(row_data, Z.shape[0], Z.dtype)
-    # The compiled loop fails where a block has fewer rows than clusters are empty in it.
-    if issparse(Z) or _compiled_iteration is None or Z.shape[0] < len(centers):
-        codes = _scores(Z, centers.astype(Z.dtype)).argmin(axis=1).astype(np.int32)
-    else:
-        codes, sums, counts = _iterate_compiled(Z, weight, centers)
-        if counts.all():
-            return sums, counts
+    codes = _nearest_codes(Z, weight, centers.astype(Z.dtype))
     sums = _one_hot(codes, weight, len(centers)).T @ Z
     counts = np.bincount(codes, weight, len(centers))
     return (sums.toarray() if issparse(sums) else sums).astype(np.float64), counts
 
 
-def _iterate_compiled(Z: np.ndarray, weight: np.ndarray, centers: np.ndarray) -> tuple:
-    """(codes, sums, counts) of one pass of scikit-learn's compiled loop; sums count only if no count is 0.
+def _nearest_codes(Z: Any, weight: np.ndarray, centers: np.ndarray) -> np.ndarray:
+    """Nearest centers by scikit-learn's compiled loop, which is left to find labels only.
 
-    That loop moves rows into clusters that are empty, which in one block of many would be wrong.
+    Its own update of the centers moves rows into clusters that are empty, which in one block of many would be wrong.
     """
-    old = centers.astype(Z.dtype)
-    new, counts, change = np.empty_like(old), np.empty(len(old), Z.dtype), np.empty(len(old), Z.dtype)
+    if issparse(Z) or _compiled_iteration is None:
+        return _scores(Z, centers).argmin(axis=1).astype(np.int32)
     codes = np.empty(len(Z), dtype=np.int32)
-    _compiled_iteration(np.ascontiguousarray(Z), weight, old, new, counts, codes, change, 1)
-    counts = np.bincount(codes, weight, len(old))
-    return codes, new.astype(np.float64) * counts[:, None], counts
+    unused = np.empty(len(centers), Z.dtype)
+    _compiled_iteration(np.ascontiguousarray(Z), weight, centers, centers, unused, codes, unused, 1, False)
+    return codes
 
 
 def _scores(Z: Any, centers: np.ndarray) -> np.ndarray:
