@@ -97,7 +97,7 @@ class PartialLabelMixin(CallbackSupportMixin, ClusterMixin):
             If an old name is not a class, or two classes would share a name.
         """
         check_is_fitted(self)
-        classes = renamed(self.classes_, mapping)
+        classes = renamed(self.classes_, mapping, unlabeled_value=self.unlabeled_value)
         codes = self._codes_of(self.labels_)
         self.__dict__ = vars(self) | {
             "labels_": decode(codes, classes),

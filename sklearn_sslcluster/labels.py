@@ -24,6 +24,7 @@ _PIECE = 2**20
 _INT64 = np.iinfo(np.int64)
 _KIND_ORDER = {"bool": 0, "int": 1, "str": 2}
 _MISSING = ("missing", None)
+_TEXTS_OF_MISSING = ("-1", "-1.0", "nan", "NaN", "None", "<NA>", "")
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class PartialLabels:
         return self.codes == UNLABELED
 
 
-def encode_partial_labels(y: Any, X: Any = None, *, unlabeled_value: Any = -1) -> PartialLabels:
+def encode_partial_labels(y: Any, X: Any = None, *, unlabeled_value: Any = -1, warn: bool = True) -> PartialLabels:
     """Turn a user's ``y`` into codes.
 
     Parameters
@@ -63,6 +64,8 @@ def encode_partial_labels(y: Any, X: Any = None, *, unlabeled_value: Any = -1) -
         The table; only its number of rows is used. ``None``: as many rows as `y`.
     unlabeled_value : int, str, bool or None, default=-1
         A further value that stands for "no label"; ``None`` for no further value.
+    warn : bool, default=True
+        Warn of labels that look like a mistake. ``False`` where `y` need not have unlabeled rows.
 
     Returns
     -------
@@ -74,6 +77,12 @@ def encode_partial_labels(y: Any, X: Any = None, *, unlabeled_value: Any = -1) -
         If the lengths differ, `y` is not one column, or a float is infinite or not a whole number.
     TypeError
         If a value is neither int, whole float, string, bool nor missing.
+
+    Warns
+    -----
+    UserWarning
+        If -1 and 1 are the only values, or every row has a label and a class is the text of a missing value, ``"nan"``
+        for example. Not if `unlabeled_value` is None.
     """
     if y is None:
         if X is None:
@@ -88,7 +97,9 @@ def encode_partial_labels(y: Any, X: Any = None, *, unlabeled_value: Any = -1) -
         labels = _encode_numbers(values, unlabeled_value)
     else:
         labels = _encode_objects(values.astype(object, copy=False), unlabeled_value)
-    _warn_if_signs(values, labels, unlabeled_value)
+    if warn and unlabeled_value is not None:
+        _warn_if_signs(values, labels, unlabeled_value)
+        _warn_if_text_of_missing(labels)
     return labels
 
 
@@ -246,6 +257,17 @@ def _warn_if_signs(values: np.ndarray, labels: PartialLabels, unlabeled_value: A
         )
 
 
+def _warn_if_text_of_missing(labels: PartialLabels) -> None:
+    if labels.classes.dtype.kind == "i" or labels.unlabeled.any():
+        return
+    texts = [name for name in labels.classes.tolist() if isinstance(name, str) and name in _TEXTS_OF_MISSING]
+    if texts:
+        warn_user(
+            f"Every row of y has a label, and {texts[0]!r} is a class: text is never read as 'no label'. If it stands "
+            f"for that, set unlabeled_value={texts[0]!r}; if it is a class, set unlabeled_value=None.",
+        )
+
+
 def find_classes(names: Any, classes: np.ndarray) -> np.ndarray:
     """Code of each of `names` among `classes`, ``UNLABELED`` where it is not one of them."""
     codes = {_class_key(name, "classes hold"): code for code, name in enumerate(classes.tolist())}
@@ -299,8 +321,11 @@ def decode(codes: np.ndarray, classes: np.ndarray, *, unlabeled_value: Any = -1)
     return out
 
 
-def renamed(classes: np.ndarray, mapping: dict) -> np.ndarray:
-    """`classes` with the names of `mapping` replaced; the result has no duplicates and no missing name."""
+def renamed(classes: np.ndarray, mapping: dict, *, unlabeled_value: Any = -1) -> np.ndarray:
+    """`classes` with the names of `mapping` replaced.
+
+    The result has no duplicates, and no name that stands for "no label" unless it was there before.
+    """
     names = classes.tolist()
     keys = [_class_key(name, "classes hold") for name in names]
     new_names = {_class_key(old, "rename_classes got"): (old, new) for old, new in mapping.items()}
@@ -312,6 +337,11 @@ def renamed(classes: np.ndarray, mapping: dict) -> np.ndarray:
     ]
     if _MISSING in new_keys:
         raise ValueError("rename_classes got a missing value as a new name.")
+    unlabeled_key = _class_key(unlabeled_value, "unlabeled_value is")
+    if unlabeled_key in new_keys and unlabeled_key not in keys:
+        raise ValueError(
+            f"rename_classes got {unlabeled_value!r} as a new name, which stands for 'no label' (unlabeled_value)."
+        )
     for position, key in enumerate(new_keys):
         if key in new_keys[:position]:
             raise ValueError(f"rename_classes would give two classes the name {key[1]!r}.")

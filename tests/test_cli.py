@@ -148,10 +148,11 @@ def test_index_of_a_parquet_file_is_kept_and_not_compared(table, capsys):
 
 
 @pytest.mark.parametrize("label", ["NA", "None", "null", "nan", "007", "1.50", "-1", "True"])
-def test_labels_are_read_as_they_stand(table, label):
+def test_labels_are_read_as_they_stand(table, capsys, label):
     table.replace({"segment": {"NA": label}}).to_csv("customers.csv", index=False)
     discover("-o", "labeled.csv")
     assert label in set(result("labeled.csv")["segment_discovered"])
+    assert capsys.readouterr().err == ""
 
 
 def test_unlabeled_values_are_those_named(table, capsys):
@@ -313,6 +314,21 @@ def test_report_fits_a_page_whatever_the_names(table, capsys):
 def test_warning_of_an_estimator_is_a_note(table, capsys):
     discover("--method", "ncd-kmeans")
     assert re.search(r"^note: \d+% of the unlabeled rows lie nearest to a known class", capsys.readouterr().err, re.M)
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--method", "ncd-kmeans"], ["--method ncd-kmeans assumes", "--method semi-supervised-kmeans makes no such"]),
+        (["--n-clusters", "1"], ["--n-clusters=1 is less than the 2 known classes"]),
+    ],
+)
+def test_notes_speak_of_options_and_not_of_python(table, capsys, args, words):
+    discover(*args)
+    err = capsys.readouterr().err
+    assert [word for word in words if word not in err] == []
+    assert "KMeans" not in err
+    assert "n_clusters" not in err
 
 
 def test_no_new_class_is_said(folder, capsys):

@@ -91,6 +91,21 @@ def test_infinite_number_names_the_column_and_row(table, capsys, value):
     assert "column 'income' holds an infinite number in row 4" in message
 
 
+@pytest.mark.parametrize("scale", ["standard", "none"])
+@pytest.mark.parametrize("sign", ["", "-"])
+def test_number_whose_square_overflows_names_the_column_and_row(table, capsys, scale, sign):
+    table.loc[3:, "income"] = [f"{sign}1e308", "1e308", "0"] * 39
+    table.to_csv("customers.csv", index=False)
+    message = refused(capsys, "customers.csv", "--label", "segment", "--scale", scale)
+    assert f"column 'income' holds a number too large to compare rows by, {sign}1e+308, in row 4" in message
+
+
+def test_text_that_reads_as_a_huge_number_is_no_error_among_text(table, capsys):
+    table["hash"] = np.array(["1e999", "2e200", "ab", "cd"])[np.arange(120) % 4]
+    table.to_csv("customers.csv", index=False)
+    assert discover() == 0
+
+
 def test_no_column_to_compare_by(folder, capsys):
     Path("t.csv").write_text("id,same,segment\na,1,x\nb,1,\n")
     message = refused(capsys, "t.csv", "--label", "segment")
@@ -104,7 +119,13 @@ def test_no_column_to_compare_by(folder, capsys):
         ("missing.csv", None, "there is no file missing.csv"),
         ("t.csv", "", "cannot be read"),
         ("t.csv", "x,segment\n", "has no rows"),
-        ("t.csv", "x,segment\n1,2,3\n", "Expected 2 fields in line 2, saw 3"),
+        ("t.csv", "\n \n", "cannot be read"),
+        ("t.csv", "x,segment\n1,2,3\n", "line 2 of t.csv has 3 cells, and its header has 2"),
+        ("t.csv", "x,y,segment\n1,2,a\n1.1,2.1\n", "line 3 of t.csv has 2 cells, and its header has 3"),
+        ("t.csv", 'x,y,segment\n1,"2\n\n3",a\n\n4\n', "line 6 of t.csv has 1 cells"),
+        ("t.tsv", "x\ty\tsegment\n1\t2\n", "line 2 of t.tsv has 2 cells"),
+        ("t.csv", "x\n1,a\n", "line 2 of t.csv has 2 cells, and its header has 1"),
+        ("t.csv", 'x,segment\n1,a\n2,"b\n3,c\n', "t.csv cannot be read: line 3: unexpected end of data"),
         ("t.csv", "x,x,segment\n1,2,3\n", "two columns named 'x'"),
         ("t.csv", b"x,segment\n\xff,a\n", "cannot be read"),
         ("t.parquet", "not parquet", "cannot be read"),

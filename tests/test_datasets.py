@@ -1,5 +1,7 @@
 """Protocols that hide classes, planted blobs, and the digits with unnamed classes."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -122,6 +124,12 @@ def test_other_kinds_give_an_object_array_with_none(y, novel, expected):
 @pytest.mark.parametrize("novel_classes", [(7,), {7}, np.array([7.0]), pd.Series([7]), range(7, 8)])
 def test_novel_classes_may_come_in_any_collection(novel_classes):
     assert hide_classes([4, 7], novel_classes=novel_classes).tolist() == [4, -1]
+
+
+def test_classes_named_like_missing_values_are_hidden_without_a_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert hide_classes(["-1", "nan", ""], novel_classes=["nan"]).tolist() == ["-1", None, ""]
 
 
 # hide_classes: refusals
@@ -275,6 +283,13 @@ def test_digits_describe_the_hidden_classes():
     assert "Rows of the digits 3, 9 have no label" in digits.DESCR
     assert len(digits.feature_names) == 64
     assert digits.frame is None
+
+
+def test_digits_can_be_named_by_an_iterator():
+    digits = load_novel_digits(novel_classes=(digit for digit in [9, 3]))
+    assert digits.novel_classes == [3, 9]
+    assert not np.isin(digits.target, [3, 9]).any()
+    assert "Rows of the digits 3, 9 have no label" in digits.DESCR
 
 
 def test_digits_repeat_and_the_seed_draws_the_labeled_rows():

@@ -13,7 +13,7 @@ from sklearn.metrics import silhouette_score
 from sklearn.metrics.pairwise import euclidean_distances
 
 from sklearn_sslcluster.datasets import make_partially_labeled_blobs
-from sklearn_sslcluster.discovery import NCDKMeans, SemiSupervisedKMeans
+from sklearn_sslcluster.discovery import NCDKMeans, NCDSpectralClustering, SemiSupervisedKMeans
 
 BOTH = pytest.mark.parametrize("estimator", [NCDKMeans, SemiSupervisedKMeans])
 
@@ -133,3 +133,36 @@ def test_novelty_score_without_known_or_novel_classes_is_one_or_zero(blobs, esti
 def test_methods_before_fit_are_refused(estimator, method):
     with pytest.raises(NotFittedError):
         getattr(estimator(), method)(np.ones((2, 2)))
+
+
+@pytest.mark.parametrize("estimator", [SemiSupervisedKMeans, NCDKMeans])
+def test_weights_count_for_reject_like_repeated_rows(estimator):
+    X, y, _ = make_partially_labeled_blobs(200, random_state=0)
+    weight = np.random.RandomState(0).randint(0, 3, size=200)
+    weighted = estimator(5, random_state=0).fit(X, y, sample_weight=weight)
+    repeated = estimator(5, random_state=0).fit(np.repeat(X, weight, axis=0), np.repeat(y, weight))
+    assert_allclose(weighted.distance_quantiles_, repeated.distance_quantiles_)
+
+
+def test_rejection_sees_a_rare_class_of_a_large_table(monkeypatch):
+    monkeypatch.setattr("sklearn_sslcluster.numerics.center_fit._MOST_SAMPLE_ROWS", 50)
+    monkeypatch.setattr("sklearn_sslcluster.numerics.center_fit._FEWEST_SAMPLE_ROWS", 50)
+    X, _, truth = make_partially_labeled_blobs(1000, random_state=0)
+    y = np.where(truth < 3, 0, -1)
+    y[np.flatnonzero(truth == 1)[:2]] = 1
+    model = SemiSupervisedKMeans(4, n_init=2, random_state=0).fit(X, y)
+    assert np.isfinite(model.distance_quantiles_).all()
+
+
+@pytest.mark.parametrize("estimator", [SemiSupervisedKMeans, NCDKMeans, NCDSpectralClustering])
+def test_auto_with_a_single_unlabeled_row_far_away_answers_one_new_class(estimator):
+    X, _, truth = make_partially_labeled_blobs(200, random_state=0)
+    model = estimator(random_state=0).fit(np.vstack([X, [[200.0, 200.0]]]), np.r_[truth, -1])
+    assert model.novel_classes_.tolist() == [5]
+
+
+@pytest.mark.parametrize(("scale", "dtype", "match"), [(1e20, "f4", "overflow"), (1e-200, "f8", "vanish")])
+def test_values_out_of_the_range_of_squares_are_refused(scale, dtype, match):
+    X = (np.random.RandomState(0).normal(size=(50, 2)) * scale).astype(dtype)
+    with pytest.raises(ValueError, match=match):
+        SemiSupervisedKMeans(3).fit(X)

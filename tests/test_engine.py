@@ -78,11 +78,12 @@ def test_map_equals_the_function_of_all_rows(container, folder, layout):
 
 @CONTAINERS
 @given(layout=layouts)
-def test_where_gives_the_numbers_of_the_rows_that_match(container, folder, layout):
+def test_pick_gives_the_results_of_the_blocks_in_order(container, folder, layout):
     n_rows, block_size, n_threads = layout
     X = rows(n_rows)
     blocks = RowBlocks(container(X, folder), block_size=block_size, n_threads=n_threads)
-    found = blocks.where(lambda block, _, limit: (dense(block)[:, 0] > limit,), 1)
+    parts = blocks.pick(lambda block, _, limit: (np.flatnonzero(dense(block)[:, 0] > limit),), 1)
+    found = np.concatenate([start + numbers for start, (numbers,) in parts])
     assert_array_equal(found, np.flatnonzero(X[:, 0] > 1))
 
 
@@ -111,7 +112,7 @@ def test_no_rows_give_empty_results():
     blocks = RowBlocks(np.empty((0, 3)))
     assert blocks.sum(lambda block, *_: (block.sum(axis=0),))[0].tolist() == [0, 0, 0]
     assert blocks.map(lambda block, *_: (block[:, 0],))[0].shape == (0,)
-    assert blocks.where(lambda block, *_: (block[:, 0] > 0,)).shape == (0,)
+    assert [start for start, _ in blocks.pick(lambda block, *_: (block[:, 0] > 0,))] == [0]
 
 
 # Block sizes
@@ -136,7 +137,7 @@ def test_other_block_sizes_are_refused_with_what_came(block_size):
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
-@pytest.mark.parametrize("method", ["sum", "map", "where"])
+@pytest.mark.parametrize("method", ["sum", "map", "pick"])
 @pytest.mark.parametrize("n_threads", [1, 3])
 def test_errors_in_a_block_come_out_and_no_thread_stays(error, method, n_threads):
     def fail_late(block, row_data, parameters):
@@ -147,7 +148,7 @@ def test_errors_in_a_block_come_out_and_no_thread_stays(error, method, n_threads
     before = threading.active_count()
     blocks = RowBlocks(rows(12), (np.arange(12),), block_size=4, n_threads=n_threads)
     with pytest.raises(error, match="in the third block"):
-        getattr(blocks, method)(fail_late)
+        list(getattr(blocks, method)(fail_late))
     assert threading.active_count() == before
 
 

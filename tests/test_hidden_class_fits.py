@@ -5,12 +5,12 @@ import pickle
 import numpy as np
 import pytest
 from joblib import parallel_config
-from scipy.sparse import csr_array
+from scipy.sparse import coo_array, csr_array
 from scipy.stats import randint
 from sklearn.base import clone
 from sklearn.exceptions import FitFailedWarning
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, MaxAbsScaler, StandardScaler
 
 from sklearn_sslcluster.discovery import SemiSupervisedKMeans
 from sklearn_sslcluster.model_selection import HiddenClassKFold
@@ -60,14 +60,24 @@ def test_the_table_is_not_copied():
     assert all(np.shares_memory(rows, X) for rows, _ in seen)
 
 
-def test_frames_and_sparse_tables_are_given_as_they_are():
+def test_frames_and_sparse_tables_keep_their_kind_and_are_not_copied():
     pandas = pytest.importorskip("pandas")
     X, y, _ = blobs()
-    for table in (pandas.DataFrame(X), csr_array(X)):
+    for table in (pandas.DataFrame(X, columns=["a", "b"], index=np.arange(len(X)) + 7), csr_array(X)):
         Spy.seen.clear()
         model = make_pipeline(Spy(), FunctionTransformer(dense), SeededKMeans())
         search_of(model, {"seededkmeans__n_clusters": [5]}).fit(table, y)
-        assert all(rows is table for rows, _ in Spy.seen)
+        assert len(Spy.seen) == 4
+        for rows, _ in Spy.seen:
+            assert type(rows) is type(table)
+            assert np.shares_memory(memory(rows), memory(table))
+            assert not memory(rows).flags.writeable
+            if isinstance(table, pandas.DataFrame):
+                pandas.testing.assert_frame_equal(rows, table)
+
+
+def memory(table):
+    return table.data if isinstance(table, csr_array) else table.to_numpy()
 
 
 def dense(X):
@@ -82,6 +92,80 @@ def test_a_step_that_works_in_place_cannot_change_the_table():
     assert (before == X).all()
     assert X.flags.writeable
     assert search.best_score_ == 1
+
+
+def unsorted_csr(X):
+    """CSR whose columns come in falling order, which methods of scipy mend in place."""
+    n_rows, n_columns = X.shape
+    columns = np.tile(np.arange(n_columns)[::-1], n_rows)
+    return csr_array((X[:, ::-1].ravel(), columns, np.arange(n_rows + 1) * n_columns), shape=X.shape)
+
+
+def frame(X):
+    return pytest.importorskip("pandas").DataFrame(X, columns=["a", "b"])
+
+
+def frame_of_two_dtypes(X):
+    return frame(X).assign(a=np.round(X[:, 0]).astype(np.int32))
+
+
+def frame_of_nullable_numbers(X):
+    return frame(X).convert_dtypes()
+
+
+TABLES = [np.array, frame, frame_of_two_dtypes, frame_of_nullable_numbers, csr_array, coo_array, unsorted_csr]
+
+
+@pytest.mark.parametrize("make", TABLES)
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_steps_in_place_change_neither_the_table_nor_the_next_fit(make, n_jobs):
+    X, y, truth = blobs()
+    table, untouched = make(X * [1, 100]), make(X * [1, 100])
+    expected = MaxAbsScaler().fit(untouched).scale_
+    model = make_pipeline(MaxAbsScaler(copy=False), FunctionTransformer(dense), SeededKMeans(5))
+    settings = {"scoring": largest_scale, "n_jobs": n_jobs}
+    search = search_of(model, {"seededkmeans__n_clusters": [5, 6]}, **settings).fit(table, y)
+    assert (dense(table) == dense(untouched)).all()
+    results = search.cv_results_
+    assert {results[f"split{fold}_test_score"][i] for fold in range(3) for i in range(2)} == {expected.max()}
+    assert search.best_estimator_[0].scale_.tolist() == expected.tolist()
+    assert search.labels_.tolist() == truth.tolist()
+
+
+def largest_scale(estimator, X, y):
+    return estimator[0].scale_.max()
+
+
+def test_a_standardized_frame_is_not_standardized_again():
+    X, y, _ = blobs()
+    table = frame(X * [1, 100])
+    model = make_pipeline(StandardScaler(copy=False), SemiSupervisedKMeans(5, n_init=1, random_state=0))
+    search = search_of(model, {"semisupervisedkmeans__n_clusters": [4, 5]}).fit(table, y)
+    assert search.best_estimator_[0].mean_ == pytest.approx((X * [1, 100]).mean(axis=0))
+    assert (table.to_numpy() == X * [1, 100]).all()
+
+
+def sort_columns(X):
+    X.sort_indices()
+    return X
+
+
+def test_a_sparse_table_may_be_brought_into_order_by_a_step():
+    X, y, _ = blobs()
+    table = unsorted_csr(X)
+    model = make_pipeline(FunctionTransformer(sort_columns), FunctionTransformer(dense), SeededKMeans(5))
+    assert search_of(model, {}).fit(table, y).best_score_ == 1
+    assert table.indices[:2].tolist() == [1, 0]
+
+
+def test_the_fallback_without_hidden_classes_changes_no_table():
+    X, y, _ = blobs()
+    table = frame(X * [1, 100])
+    model = make_pipeline(StandardScaler(copy=False), SeededKMeans(5))
+    with pytest.warns(UserWarning, match="too few to hide one"):
+        search = search_of(model, {"seededkmeans__n_clusters": [4, 5]}).fit(table, np.where(y > 1, -1, y))
+    assert (table.to_numpy() == X * [1, 100]).all()
+    assert search.best_estimator_[0].mean_ == pytest.approx((X * [1, 100]).mean(axis=0))
 
 
 def was_mapped(estimator, X, y):

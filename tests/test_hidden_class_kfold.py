@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 from sklearn.model_selection import BaseCrossValidator, GridSearchCV, cross_validate
 
+from sklearn_sslcluster.discovery import SemiSupervisedKMeans
 from sklearn_sslcluster.model_selection import HiddenClassKFold
 
 
@@ -97,6 +98,22 @@ def test_masked_labels_keep_their_kind(y, unlabeled_value, dtype, unlabeled):
         assert masked[3] == unlabeled
         assert [masked[i] for i in test] == [unlabeled]
         assert [masked[i] for i in range(3) if i not in test] == [y[i] for i in range(3) if i not in test]
+
+
+def test_class_one_visible_alone_is_not_masked_by_minus_one():
+    y = np.array([1, 1, 2, 2, 3, 3, -1])
+    folds = HiddenClassKFold(3, n_hidden=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        masked = [
+            SemiSupervisedKMeans(3, n_init=1).fit(y[:, np.newaxis], labels) and labels.tolist()
+            for labels, _ in folds.split_masked(y, y)
+        ]
+    assert sorted(masked, key=str) == [
+        [-1, -1, -1, -1, 3, 3, -1],
+        [-1, -1, 2, 2, -1, -1, -1],
+        [1, 1, None, None, None, None, None],
+    ]
 
 
 def test_pandas_labels_are_read():
@@ -226,6 +243,19 @@ def test_a_class_that_lies_in_the_groups_of_a_fold_counts_as_hidden():
     ):
         assert set(hidden) == {0, 1, 2, 3} - set(masked)
         assert set(y[test]) <= set(hidden)
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, "NA", "NaT"])
+@pytest.mark.parametrize("container", [list, "object", "Int64", "float64", "category", "datetime64[ns]"])
+def test_a_row_without_a_group_is_named(missing, container):
+    pandas = pytest.importorskip("pandas")
+    missing = getattr(pandas, missing) if isinstance(missing, str) else missing
+    groups = [0, 1, 2, 0, missing, 2, 0, missing]
+    if container is not list:
+        groups = pandas.Series([None if g is missing else g for g in groups], dtype="object").astype(container)
+    y = [0, 0, 1, 1, 2, 2, -1, -1]
+    with pytest.raises(ValueError, match="groups has no value at row 4"):
+        next(HiddenClassKFold(2).split_masked(y, y, groups))
 
 
 def test_fewer_groups_than_folds_are_refused():

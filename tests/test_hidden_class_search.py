@@ -3,12 +3,13 @@
 import os
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
 import sklearn
 from scipy.stats import randint
-from sklearn.base import BaseEstimator, is_clusterer
+from sklearn.base import BaseEstimator, clone, is_clusterer
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
@@ -18,7 +19,7 @@ from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils import get_tags
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.estimator_checks import check_estimator
 
 from sklearn_sslcluster.discovery import NCDKMeans, SemiSupervisedKMeans
 from sklearn_sslcluster.model_selection import HiddenClassKFold, HiddenClassSearchCV
@@ -67,7 +68,28 @@ def test_labels_come_from_the_last_step_of_a_pipeline():
     search = search_of(model, {"pipeline__seededkmeans__n_clusters": [4, 5]}).fit(X, y)
     assert search.labels_.tolist() == truth.tolist()
     assert search.novel_classes_.tolist() == [4]
+    assert search.n_clusters_ == 5
+    assert len(search.hidden_classes_) == 3
     assert search.predict(X).tolist() == truth.tolist()
+
+
+def test_novelty_is_asked_of_the_last_step_of_a_pipeline():
+    X, y, truth = blobs()
+    clusterer = SemiSupervisedKMeans(n_init=1, random_state=0)
+    inner = make_pipeline("passthrough", clusterer)
+    for model, name in [(clusterer, ""), (make_pipeline(StandardScaler(), inner), "pipeline__semisupervisedkmeans__")]:
+        search = search_of(model, {f"{name}n_clusters": [4, 5]}).fit(X, y)
+        scaled = StandardScaler().fit_transform(X) if name else X
+        expected = clone(clusterer).set_params(n_clusters=5).fit(scaled, y)
+        assert search.novelty_score(X) == pytest.approx(expected.novelty_score(scaled))
+        assert search.predict_novel(X).tolist() == expected.predict_novel(scaled).tolist() == [4] * len(X)
+        assert ((search.novelty_score(X) > 0.5) == (truth == 4)).all()
+
+
+def test_novelty_is_not_offered_where_the_last_step_lacks_it():
+    for model in (KMeans(), make_pipeline(StandardScaler(), KMeans())):
+        assert not hasattr(search_of(model), "novelty_score")
+        assert not hasattr(search_of(model), "predict_novel")
 
 
 def test_fit_predict_passes_labels_on():
@@ -255,6 +277,61 @@ def test_another_splitter_may_mask_and_unlabeled_rows_are_not_scored():
     assert search.best_score_ == (y == 0).sum()
 
 
+class AllRows(FirstClass):
+    """Scores every row."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def split_masked(self, X, y, groups=None):
+        yield np.where(y == 0, -1, y), self.rows(len(y))
+
+
+@pytest.mark.parametrize(
+    "rows", [np.arange, lambda n: np.arange(n)[::-1], lambda n: np.ones(n, dtype=bool), lambda n: -1 - np.arange(n)]
+)
+@pytest.mark.parametrize("container", [np.asarray, list])
+def test_a_splitter_that_scores_all_rows_is_told_the_truth_in_its_order(rows, container):
+    X, _, truth = blobs()
+    seen = []
+
+    def remember(estimator, X, y):
+        seen.append((np.asarray(X), y, estimator.classes_.tolist()))
+        return 0.0
+
+    search_of(grid={}, cv=AllRows(rows), scoring=remember, refit=False).fit(container(X), truth)
+    ((scored, names, classes),) = seen
+    assert (scored == X[rows(len(X))]).all()
+    assert names.tolist() == truth[rows(len(X))].tolist()
+    assert classes == [1, 2, 3, 4, 5]
+
+
+def test_masked_labels_of_a_splitter_are_not_taken_for_signs():
+    X, y, _ = blobs()
+
+    class OneVisible(FirstClass):
+        def split_masked(self, X, y, groups=None):
+            masked = np.where(y == 1, 1, np.where(y == 0, None, -1))
+            yield masked, np.flatnonzero(y != 1)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        search = search_of(cv=OneVisible()).fit(X, y)
+    assert [hidden.tolist() for hidden in search.hidden_classes_] == [[0, 2, 3]]
+    assert search.best_score_ == 1
+
+
+def test_folds_with_class_one_alone_visible_do_not_warn_of_signs():
+    X, y, _ = blobs(n_known=3, n_classes=4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        search = search_of(grid={"n_clusters": [4, 5]}, cv=HiddenClassKFold(n_hidden=2)).fit(
+            X, np.where(y < 0, y, y + 1)
+        )
+    assert [2, 3] in [hidden.tolist() for hidden in search.hidden_classes_]
+    assert search.best_params_ == {"n_clusters": 4}
+
+
 def count_rows(estimator, X, y):
     return len(y)
 
@@ -395,13 +472,19 @@ SMALL = SemiSupervisedKMeans(n_init=2, max_iter=20, random_state=0)
 
 
 @pytest.mark.filterwarnings("ignore:y holds")
-@parametrize_with_checks(
+@pytest.mark.parametrize(
+    "search",
     [
         HiddenClassSearchCV(SMALL, {"n_clusters": [2, 3]}, cv=2),
         HiddenClassSearchCV(
             make_pipeline(StandardScaler(with_mean=False), SMALL), {"semisupervisedkmeans__n_clusters": [2, 3]}, cv=2
         ),
-    ]
+    ],
 )
-def test_scikit_learn_checks(estimator, check):
-    check(estimator)
+def test_scikit_learn_checks(search):
+    results = check_estimator(search, on_fail=None, on_skip=None)
+    failed = {result["check_name"]: result["exception"] for result in results if result["status"] == "failed"}
+    skipped = {result["check_name"] for result in results if result["status"] not in ("passed", "failed")}
+    assert len(results) > 30
+    assert failed == {}
+    assert skipped <= {"check_array_api_input"}

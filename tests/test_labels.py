@@ -22,7 +22,6 @@ from sklearn_sslcluster.labels import (
     hide,
     join_names,
     novel_names,
-    renamed,
 )
 
 BIG = 2**53 + 1  # the first integer that a float cannot hold
@@ -134,7 +133,8 @@ def test_equal_integers_and_whole_floats_are_one_class():
 
 
 def test_text_that_looks_like_a_missing_value_is_a_class():
-    assert_encoded(["NA", "None", "nan", "-1", ""], [2, 3, 4, 1, 0], ["", "-1", "NA", "None", "nan"])
+    y = ["NA", "None", "nan", "-1", "", None]
+    assert_encoded(y, [2, 3, 4, 1, 0, UNLABELED], ["", "-1", "NA", "None", "nan"])
 
 
 @pytest.mark.parametrize(
@@ -318,6 +318,43 @@ def test_other_labels_do_not_warn(y):
     assert len(labels.codes) == len(y)
 
 
+@pytest.mark.parametrize("text", ["-1", "-1.0", "nan", "NaN", "None", "<NA>", ""])
+@pytest.mark.parametrize("container", [list, np.array, pd.Series, pd.Categorical, pl.Series])
+def test_text_of_a_missing_value_warns_where_every_row_has_a_label(container, text):
+    with pytest.warns(UserWarning, match=f"set unlabeled_value='{text}'") as caught:
+        labels = encode_partial_labels(container(["a", text]))
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    assert set(labels.classes.tolist()) == {"a", text}
+
+
+@pytest.mark.parametrize("unlabeled_value", [0, "?"])
+def test_text_of_a_missing_value_warns_whatever_the_unlabeled_value(unlabeled_value):
+    with pytest.warns(UserWarning, match="set unlabeled_value='nan'"):
+        encode_partial_labels(np.array([0, 1, np.nan]).astype(str), unlabeled_value=unlabeled_value)
+
+
+@pytest.mark.parametrize(
+    ("y", "params"),
+    [
+        (["a", "-1", None], {}),
+        (["a", "nan", -1], {}),
+        (["a", "nan", "?"], {"unlabeled_value": "?"}),
+        (["a", "nan"], {"unlabeled_value": "nan"}),
+        (["a", "nan"], {"unlabeled_value": None}),
+        (["a", "nan"], {"warn": False}),
+        (["a", "nano", "NA"], {}),
+        ([0, 1], {}),
+    ],
+    ids=str,
+)
+def test_text_of_a_missing_value_does_not_warn_where_it_is_meant(y, params):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        labels = encode_partial_labels(y, **params)
+    assert len(labels.codes) == len(y)
+
+
 @pytest.mark.parametrize("y", [np.array([-1, 1]), np.array([-1.0, 1.0]), [-1, 1]])
 def test_without_unlabeled_value_minus_one_is_a_class(y):
     with warnings.catch_warnings():
@@ -462,49 +499,6 @@ def test_find_classes_gives_codes_by_kind_and_value(names):
 
 def test_find_classes_of_no_names():
     assert find_classes([], np.array([1, 2])).tolist() == []
-
-
-# renamed
-
-
-def test_renamed_replaces_names_and_keeps_the_order():
-    classes = np.array(["a", "novel_0", "novel_1"], dtype=object)
-    assert renamed(classes, {"novel_0": "leak"}).tolist() == ["a", "leak", "novel_1"]
-
-
-def test_renamed_can_swap_names():
-    names = renamed(np.array([0, 1, 2]), {0: 1, 1: 0})
-    assert names.dtype == np.int64
-    assert names.tolist() == [1, 0, 2]
-
-
-def test_renamed_integers_may_become_strings():
-    names = renamed(np.array([0, 1]), {1: "leak"})
-    assert names.dtype == object
-    assert names.tolist() == [0, "leak"]
-
-
-def test_renamed_keeps_one_and_true_apart():
-    names = renamed(np.array([True, 1], dtype=object), {1: "one"}).tolist()
-    assert [(type(name), name) for name in names] == [(bool, True), (str, "one")]
-
-
-@pytest.mark.parametrize(
-    ("mapping", "error", "message"),
-    [
-        ({"c": "x"}, ValueError, r"'c', which is not a class; the classes are \['a', 'b'\]"),
-        ({"a": "b"}, ValueError, "two classes the name 'b'"),
-        ({"a": "x", "b": "x"}, ValueError, "two classes the name 'x'"),
-        ({"a": None}, ValueError, "missing value"),
-        ({"a": float("nan")}, ValueError, "missing value"),
-        ({"a": 1.5}, ValueError, r"rename_classes got, as a new name, the float 1\.5"),
-        ({"a": ("x",)}, TypeError, "rename_classes got, as a new name, a tuple"),
-        ({("a",): "x"}, TypeError, "rename_classes got a tuple"),
-    ],
-)
-def test_renamed_refuses(mapping, error, message):
-    with pytest.raises(error, match=message):
-        renamed(np.array(["a", "b"], dtype=object), mapping)
 
 
 # Hidden classes

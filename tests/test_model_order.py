@@ -123,6 +123,28 @@ def test_criterion_may_be_a_function_of_rows_and_codes(four_blobs):
     assert select_k(kmeans_codes(X), X, [2, 3, 4], lambda X, codes: -abs(len(np.unique(codes)) - 3))[0] == 3
 
 
+def best_at_three(X, codes):
+    return {2: np.nan, 3: 1.0, 4: 0.5}[len(np.unique(codes))]
+
+
+def test_a_criterion_without_a_value_is_the_worst(four_blobs):
+    best, scores = select_k(lambda k: np.arange(8) % k, np.zeros((8, 1)), [2, 3, 4], best_at_three)
+    assert best == 3
+    assert np.isnan(scores[2])
+
+
+def test_a_criterion_without_any_value_is_an_error(four_blobs):
+    with pytest.raises(ValueError, match="criterion returned NaN for every number of clusters"):
+        estimate_n_clusters(four_blobs[0], k_max=4, criterion=lambda X, codes: float("nan"), random_state=0)
+
+
+@pytest.mark.parametrize("container", [np.asarray, csr_array])
+def test_labeled_accuracy_of_equal_rows_is_the_number_of_known_classes(container):
+    X, y = container(np.ones((6, 2))), [0, 0, 1, 1, -1, -1]
+    result = estimate_n_clusters(X, y, criterion="labeled_accuracy", random_state=0, return_scores=True)
+    assert result == (2, {})
+
+
 def test_the_smaller_number_wins_a_tie():
     assert select_k(lambda k: np.arange(6) % k, np.eye(6), [2, 3, 4], lambda X, codes: 1.0)[0] == 2
 

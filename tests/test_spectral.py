@@ -350,3 +350,12 @@ def test_warning_points_at_the_line_of_the_user():
     with pytest.warns(UserWarning, match="raised to") as caught:
         NCDKMeans(1, random_state=0).fit(X, y)
     assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize("settings", [{"affinity": "nearest_neighbors"}, {}])
+def test_neighbor_graph_finds_and_counts_separate_classes_by_default(monkeypatch, settings):
+    monkeypatch.setattr(_ncd_spectral, "_DENSE_ROWS", 100)
+    X, y, truth = make_partially_labeled_blobs(400, random_state=0)
+    given = NCDSpectralClustering(5, random_state=0, **settings).fit(X, y)
+    assert clustering_accuracy(truth, given.labels_) == 1
+    assert NCDSpectralClustering(random_state=0, **settings).fit(X, y).n_clusters_ == 5

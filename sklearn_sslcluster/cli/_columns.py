@@ -13,6 +13,11 @@ from ._messages import Refusal, listed, nearest, note, require, shown
 MAX_CATEGORIES = 30
 _EMPTY_NUMBERS = {"", "na", "n/a", "#n/a", "nan", "null", "none", "<na>"}
 _DATE = re.compile(r"(\d{4}([-/]\d{1,2}){2}|\d{1,2}([-/.])\d{1,2}\3\d{4})([T ].*)?")
+# Numbers with a decimal comma, or with thousands set apart, beside one.
+_COMMA_NUMBER = re.compile(
+    r"[+-]?(\d+,\d+([eE][+-]?\d+)?|\d{1,3}(,\d{3})+(\.\d+)?|\d{1,3}([. '\u00a0\u202f]\d{3})+,\d+)"
+)
+_LARGEST = 1e150  # The squares of larger numbers, summed over many rows, overflow.
 _TEXT_KINDS = {"string", "boolean"}
 _NUMBER_KINDS = {"integer", "floating", "mixed-integer-float", "decimal"}
 _TIME_KINDS = {"datetime64", "datetime", "date", "time", "timedelta64", "timedelta", "period", "interval"}
@@ -135,17 +140,26 @@ def _add_column(features: Features, column: Any) -> None:
         if not is_text.any():
             features.add_numbers(column.name, numbers)
         else:
-            _note_few_texts(column, numbers, is_text)
+            _note_numbers_read_as_text(column, numbers, is_text)
             features.add_text(column.name, as_text(column))
 
 
-def _note_few_texts(column: Any, numbers: np.ndarray, is_text: np.ndarray) -> None:
-    """Say so when a column of numbers is read as text because of a few cells."""
-    if is_text.sum() < (~np.isnan(numbers)).sum():
-        row = int(np.flatnonzero(is_text)[0])
+def _note_numbers_read_as_text(column: Any, numbers: np.ndarray, is_text: np.ndarray) -> None:
+    """Say so when a column of numbers is read as text because of commas or of a few cells."""
+    rows, n_numbers = np.flatnonzero(is_text), int((~np.isnan(numbers)).sum())
+    with_comma = [row for row in rows.tolist() if _COMMA_NUMBER.fullmatch(column.iloc[row].strip())]
+    if 2 * len(with_comma) > len(rows) and 2 * (len(with_comma) + n_numbers) > len(rows) + n_numbers:
+        row = with_comma[0]
+        note(
+            f"column {column.name!r} holds numbers with a comma, such as '{shown(column.iloc[row])}' in row {row + 1} "
+            f"({len(with_comma):,} of {len(column):,} cells): it is compared as text; to compare it as numbers, write "
+            "them with a decimal point and nothing between thousands, as in 1234.5"
+        )
+    elif len(rows) < n_numbers:
+        row = int(rows[0])
         note(
             f"column {column.name!r} holds numbers, but '{shown(column.iloc[row])}' in row {row + 1} (text in "
-            f"{is_text.sum():,} of {len(column):,} cells): it is compared as text"
+            f"{len(rows):,} of {len(column):,} cells): it is compared as text"
         )
 
 
@@ -167,9 +181,15 @@ def as_numbers(column: Any) -> tuple[np.ndarray, np.ndarray]:
     numbers = require("pandas").to_numeric(column.astype(object), errors="coerce").to_numpy(float, na_value=np.nan)
     is_text = np.isnan(numbers)
     is_text[is_text] = [text.strip().lower() not in _EMPTY_NUMBERS for text in as_text(column[is_text])]
-    infinite = np.flatnonzero(np.isinf(numbers))
-    if len(infinite):
-        raise Refusal(f"column {column.name!r} holds an infinite number in row {infinite[0] + 1}")
+    too_large = np.flatnonzero(np.abs(numbers) > _LARGEST)
+    if len(too_large) and not is_text.any():
+        row = int(too_large[0])
+        what = (
+            "an infinite number"
+            if np.isinf(numbers[row])
+            else f"a number too large to compare rows by, {numbers[row]},"
+        )
+        raise Refusal(f"column {column.name!r} holds {what} in row {row + 1}")
     return numbers, is_text
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from .. import __version__
 from ._columns import known_features, read_features, read_labels
 from ._messages import Refusal, aligned, listed, note, one_line, require, show, warnings_as_notes
-from ._model import METHODS, fit, load_model, note_unseen, save_model
+from ._model import METHODS, OPTIONS, fit, load_model, note_unseen, save_model
 from ._report import accuracy_lines, files_lines, report
 from ._tables import (
     added_names,
@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; 0 when all went well, 2 for a mistake of the user, 130 when interrupted."""
     args = _parser().parse_args(argv)
     try:
-        with warnings_as_notes():
+        with warnings_as_notes(OPTIONS):
             args.run(args)
         sys.stdout.flush()
     except KeyboardInterrupt:

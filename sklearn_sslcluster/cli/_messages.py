@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import sys
 import textwrap
 import warnings
@@ -38,12 +39,17 @@ def note(text: str) -> None:
 
 
 @contextmanager
-def warnings_as_notes() -> Iterator[None]:
-    """Print warnings meant for users as notes, and no others."""
+def warnings_as_notes(words: dict[str, str]) -> Iterator[None]:
+    """Print warnings meant for users as notes, and no others; `words` are put into those of the command."""
+    pattern = re.compile(rf"\b({'|'.join(words)})\b")
+
+    def show_note(message: Any, *rest: Any, **more: Any) -> None:
+        note(pattern.sub(lambda word: words[word[0]], one_line(message)))
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("default", UserWarning)
-        warnings.showwarning = lambda message, *rest, **more: note(one_line(message))
+        warnings.showwarning = show_note
         yield
 
 

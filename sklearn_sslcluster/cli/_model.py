@@ -24,6 +24,8 @@ METHODS = {
     "ncd-kmeans": "NCDKMeans",
     "ncd-spectral": "NCDSpectralClustering",
 }
+# What warnings of the estimators name, and what it is here.
+OPTIONS = {name: f"--method {method}" for method, name in METHODS.items()} | {"n_clusters": "--n-clusters"}
 _FORMAT = 1
 _CONTENT = {"format", "label", "numbers", "text", "pipeline"}
 # What reading a file that is no model, or a broken one, may raise.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from ._messages import Refusal, listed, nearest, one_line, require
+from ._messages import Refusal, listed, nearest, note, one_line, require
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t", ".parquet": None, ".pq": None}
+_LONGEST_CELL = 2**31 - 1  # What the module csv can be set to everywhere.
 
 
 def read_table(path: str) -> Any:
@@ -41,12 +43,38 @@ def _read_parquet(pd: Any, path: str) -> Any:
 
 
 def _read_text(pd: Any, path: str, separator: str) -> Any:
-    # The header is read as a row: pandas would rename columns of one name, and make an index of a column too many.
-    options = {"sep": separator, "header": None, "dtype": str, "na_filter": False, "encoding": "utf-8-sig"}
-    cells = pd.read_csv(path, **options)
-    if cells.shape[1] == 1:
-        cells = pd.read_csv(path, **options, skip_blank_lines=False)  # Here a blank line is an empty cell.
-    return cells.iloc[1:].set_axis(cells.iloc[0].tolist(), axis=1).reset_index(drop=True)
+    # Not by pandas: it fills up short rows, renames columns of one name, and drops blanks in front of some cells.
+    limit = csv.field_size_limit(_LONGEST_CELL)
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            header, *rows = _rows(file, path, separator)
+    finally:
+        csv.field_size_limit(limit)
+    columns = pd.DataFrame(dict(enumerate(zip(*rows, strict=True))), columns=range(len(header)), dtype=str)
+    return columns.set_axis(header, axis=1)
+
+
+def _rows(file: Any, path: str, separator: str) -> Iterator[list[str]]:
+    """Header and rows of a text file, all of one length; blank lines are no rows, but where there is one column."""
+    reader = csv.reader(file, delimiter=separator, strict=True)
+    width, line, n_blank, n_passed = 0, 1, 0, 0
+    try:
+        for row in reader:
+            is_blank = not row or (len(row) == 1 and not row[0].strip())
+            if is_blank and width != 1:
+                n_blank += width > 0
+            else:
+                width, n_passed = width or len(row), n_blank
+                if max(len(row), 1) != width:
+                    raise Refusal(f"line {line} of {path} has {len(row):,} cells, and its header has {width:,}")
+                yield row or [""]
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise Refusal(f"{path} cannot be read: line {line}: {error}") from error
+    if not width:
+        raise Refusal(f"{path} cannot be read: it is empty")
+    if n_passed:
+        note(f"blank lines between the rows of {path}, which are not read as rows: {n_passed:,}")
 
 
 def _separator(path: str) -> str | None:

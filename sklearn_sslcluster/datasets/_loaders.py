@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from sklearn.datasets import load_digits
@@ -91,6 +92,8 @@ def load_novel_digits(
     >>> int((digits.target == -1).sum())
     1347
     """
+    if isinstance(novel_classes, Iterator):
+        novel_classes = list(novel_classes)
     digits = load_digits(as_frame=as_frame)
     target = hide_classes(
         digits.target, novel_classes=novel_classes, labeled_fraction=labeled_fraction, random_state=random_state

@@ -90,7 +90,7 @@ def hide_classes(
     if encode_partial_labels(y, unlabeled_value=None).classes.tolist() == [-1, 1]:
         raise ValueError(f"y holds exactly the two values -1 and 1, and {_MINUS_ONE}")
     rng = check_random_state(random_state)
-    labels = encode_partial_labels(y)
+    labels = encode_partial_labels(y, warn=False)
     codes = hide(labels.codes, _novel_codes(labels.classes, novel_classes, n_novel, rng))
     if labeled_fraction < 1:
         known_rows = np.flatnonzero(codes != UNLABELED)

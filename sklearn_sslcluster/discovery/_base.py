@@ -18,18 +18,21 @@ from ..base import PartialLabelMixin, order_by_size
 from ..engine import RowBlocks
 from ..labels import UNLABELED, PartialLabels, decode
 from ..numerics import (
+    CenterProblem,
+    RowSource,
     center_distances,
     distances_to,
     distinct_rows,
+    labeled_rows,
     nearest_centers,
     pairwise_distances,
+    shifted,
     silhouette,
     size_statistics,
 )
 
 _SCORE_ROWS = 5000
 _LARGEST_KNOWN_SHARE = 0.1
-_QUANTILE_ROWS = 2**16
 # Power of the distance that stands behind each name of `seeding` and `selection`.
 POWER = {"distance": 1, "squared-distance": 2, "inertia": 2}
 _QUANTILES = np.linspace(0, 1, 101)
@@ -40,13 +43,18 @@ def _middle(Z: Any, centers: np.ndarray) -> np.ndarray | None:
     return None if issparse(Z) or not len(centers) else centers.mean(axis=0)
 
 
-def quantiles_by_class(distances: np.ndarray, codes: np.ndarray, n_classes: int) -> np.ndarray:
-    """Percentiles of the distances of each class; infinite for a class without rows."""
+def quantiles_by_class(distances: np.ndarray, codes: np.ndarray, weight: np.ndarray, n_classes: int) -> np.ndarray:
+    """Weighted percentiles of the distances of each class; infinite for a class without rows."""
     out = np.full((n_classes, len(_QUANTILES)), np.inf)
     for code in np.unique(codes):
         # The inverse of the empirical distribution does not change when all rows are repeated.
-        out[code] = np.quantile(distances[codes == code], _QUANTILES, method="inverted_cdf")
+        own = codes == code
+        out[code] = np.quantile(distances[own], _QUANTILES, weights=weight[own], method="inverted_cdf")
     return out
+
+
+def _as_seen(X: Any, shift: np.ndarray | None) -> Any:
+    return shifted(X.astype(np.float64), shift)
 
 
 class BaseCenterDiscovery(ClassNamePrefixFeaturesOutMixin, TransformerMixin, PartialLabelMixin, BaseEstimator):
@@ -240,8 +248,11 @@ class BaseCenterDiscovery(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Par
         k_max = self.k_max if self.k_max is not None else max(30, 3 * n_known)
         return list(range(max(n_known, 1), max(k_max, n_known, 1) + 1))
 
-    def _class_attributes(self, blocks: RowBlocks, labels: PartialLabels, known: Any, novel: Any) -> dict[str, Any]:
+    def _class_attributes(
+        self, problem: CenterProblem, labels: PartialLabels, known: np.ndarray, novel: np.ndarray
+    ) -> dict[str, Any]:
         """Labels, names and sizes that follow from centers; the novel ones are put in the order of their names."""
+        blocks = problem.source
         all_sizes = self._sizes(blocks, np.vstack([known, novel]))
         sizes = all_sizes[len(known) :]
         order = order_by_size(sizes, novel)
@@ -254,13 +265,13 @@ class BaseCenterDiscovery(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Par
             **names,
             "labels_": decode(codes, names["classes_"]),
             "cluster_centers_": centers,
-            "distance_quantiles_": self._distance_quantiles(blocks.X, codes, centers),
+            "distance_quantiles_": self._distance_quantiles(problem, labels, codes, centers),
             "n_clusters_": len(centers),
             "known_share_": float(all_sizes[: len(known)].sum() / max(all_sizes.sum(), np.finfo(float).tiny)),
             "_n_features_out": len(centers),
         }
 
-    def _sizes(self, blocks: RowBlocks, centers: np.ndarray) -> np.ndarray:
+    def _sizes(self, blocks: RowSource, centers: np.ndarray) -> np.ndarray:
         """Weight of the unlabeled rows nearest to each center."""
         shift = _middle(blocks.X, centers)
         (sizes,) = blocks.sum(size_statistics, (centers if shift is None else centers - shift, shift))
@@ -283,11 +294,28 @@ class BaseCenterDiscovery(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Par
                 "assumption."
             )
 
-    def _distance_quantiles(self, Z: Any, codes: np.ndarray, centers: np.ndarray) -> np.ndarray:
-        """Percentiles of the distance to the center, of training rows of each class (at most about 65,000 rows)."""
-        step = -(-Z.shape[0] // _QUANTILE_ROWS)
-        codes = codes[::step]
-        return quantiles_by_class(self._center_distances(Z[::step], codes, centers), codes, len(centers))
+    def _distance_quantiles(
+        self, problem: CenterProblem, labels: PartialLabels, codes: np.ndarray, centers: np.ndarray
+    ) -> np.ndarray:
+        """Percentiles of the distance to the center, of the distinct training rows of each class, by weight.
+
+        Of large tables a sample of the rows, and all rows of classes that the sample missed.
+        """
+        shift = problem.frame.shift
+        around = centers if shift is None else centers - shift
+        sample = problem.sample
+        parts = [(sample.X, nearest_centers(sample.X, (), (around, None))[0], sample.weight)]
+        if labels.n_known:
+            rows = labeled_rows(problem.source, np.random.RandomState(0))
+            parts.append((_as_seen(rows.X, shift), labels.codes[rows.rows], rows.weight))
+        seen = np.concatenate([part[1] for part in parts])
+        for code in np.setdiff1d(np.arange(len(centers)), seen):
+            rows = np.flatnonzero(codes == code)
+            parts.append((_as_seen(problem.source.X[rows], shift), codes[rows], np.ones(len(rows))))
+        distances = [distances_to(X, around[part_codes]) for X, part_codes, _ in parts]
+        weight = np.concatenate([part[2] for part in parts])
+        part_codes = np.concatenate([part[1] for part in parts])
+        return quantiles_by_class(np.concatenate(distances), part_codes, weight, len(centers))
 
     def _warn_if_fewer(self, wanted: int, found: int) -> None:
         if found < wanted:

@@ -49,6 +49,7 @@ class BaseDiscoveryKMeans(BaseCenterDiscovery):
         n_wanted = 0 if self.n_clusters == "auto" else self._n_novel_wanted(labels)
         problem = pose_problem(blocks, labels.n_known, random_state, labels.n_known + n_wanted)
         self._check_weights(problem, labels)
+        self._check_range(problem, X.dtype)
         settings = LloydSettings(self.n_init, self.max_iter, self.tol, POWER[self.seeding], POWER[self.selection])
         scores: dict[str, Any] = {}
         with fit_progress(self, X, y, max_steps=None, step_name="iteration") as step:
@@ -69,7 +70,7 @@ class BaseDiscoveryKMeans(BaseCenterDiscovery):
                 n_wanted = n_clusters - labels.n_known
             centers = solve(problem, n_wanted, settings, random_state, move_known=self._move_known, on_step=on_step)
         self._warn_if_fewer(labels.n_known + n_wanted, len(centers.known) + len(centers.novel))
-        fitted = self._class_attributes(blocks, labels, centers.known, centers.novel)
+        fitted = self._class_attributes(problem, labels, centers.known, centers.novel)
         inertia = self._inertia(problem, fitted["cluster_centers_"], labels.n_known)
         self._set_fitted(**fitted, **scores, n_iter_=centers.n_iter, inertia_=inertia)
         return self
@@ -83,6 +84,16 @@ class BaseDiscoveryKMeans(BaseCenterDiscovery):
             )
         if not labels.n_known and not problem.frame.weight:
             raise ValueError("sample_weight is 0 for every row.")
+
+    def _check_range(self, problem: CenterProblem, dtype: np.dtype) -> None:
+        """Refuse values whose squared distances leave the range of their type."""
+        variance, anchors = problem.frame.variance, problem.anchors
+        largest = np.finfo(dtype).max / (4.0 * problem.source.n_features)
+        scale = max(variance, float(np.abs(anchors.means).max(initial=0.0)) ** 2 if len(anchors.weight) else 0.0)
+        if not scale < largest:
+            raise ValueError(f"X holds values so large that squared distances overflow {dtype}; scale its columns.")
+        if variance < np.finfo(dtype).tiny and problem.sample.X.shape[0] > 1:
+            raise ValueError(f"X holds values so close that squared distances vanish in {dtype}; scale its columns.")
 
     def _state(self, problem: CenterProblem, labels: PartialLabels, centers: np.ndarray) -> dict[str, Any]:
         """Attributes with which callbacks can use the estimator as if the fit had stopped here."""

@@ -45,6 +45,7 @@ from ._base import POWER, BaseCenterDiscovery, quantiles_by_class
 _DENSE_ROWS = 8000
 _MOST_TUNED_EIGENVECTORS = 200
 _EIGENVECTORS_PER_CLASS = 2
+_COUNTING_ROWS = 2000
 
 
 @dataclass(frozen=True)
@@ -72,10 +73,10 @@ class NCDSpectralClustering(BaseCenterDiscovery):
         warning. ``"auto"`` takes the number with the largest Calinski-Harabasz index of all rows in the embedding,
         among the number of known classes (no novel class) up to `k_max`.
     s_min : float in (0, 1), default=0.6
-        Similarity of the longest edge of the minimum spanning tree of the rows, which sets the bandwidth of the
-        Gaussian affinity.
+        Similarity of the longest edge of the minimum spanning tree of the rows (of the spanning forest of a neighbor
+        graph), which sets the bandwidth of the Gaussian affinity.
     n_eigenvectors : int, default=None
-        Dimension of the embedding; None for twice the number of classes.
+        Dimension of the embedding; None for twice the number of classes, or for their number with a neighbor graph.
     affinity : {"rbf", "nearest_neighbors"}, default="rbf"
         ``"rbf"``: Gaussian affinity of all pairs, or, beyond 8,000 distinct rows, of the pairs of a neighbor graph.
         ``"nearest_neighbors"``: the neighbor graph without weights; `s_min` then plays no part.
@@ -84,8 +85,9 @@ class NCDSpectralClustering(BaseCenterDiscovery):
     sigma : {"paper", "code"}, default="paper"
         Convention for `s_min`: the longest edge gets the similarity `s_min` ("paper", equation 1), or its square root
         ("code", behind the published tables).
-    drop_first : bool, default=True
-        Leave out the first eigenvector, which tells only how well a row is connected.
+    drop_first : bool or "auto", default="auto"
+        Leave out the first eigenvector, which of a connected graph tells only how well a row is connected. ``"auto"``
+        does so with the affinity of all pairs, and not with a neighbor graph.
     tune : bool, default=False
         Choose `s_min` and `n_eigenvectors` by how well clusters of all rows agree with the known classes. Needs two
         known classes.
@@ -208,7 +210,7 @@ class NCDSpectralClustering(BaseCenterDiscovery):
         "affinity": [StrOptions({"rbf", "nearest_neighbors"})],
         "n_neighbors": [Interval(Integral, 1, None, closed="left")],
         "sigma": [StrOptions({"paper", "code"})],
-        "drop_first": ["boolean"],
+        "drop_first": ["boolean", StrOptions({"auto"})],
         "tune": ["boolean"],
         "n_tune": [Interval(Integral, 1, None, closed="left")],
         "eigen_solver": [StrOptions({"auto", "dense", "arpack", "lobpcg"})],
@@ -229,7 +231,7 @@ class NCDSpectralClustering(BaseCenterDiscovery):
         affinity: str = "rbf",
         n_neighbors: int = 15,
         sigma: str = "paper",
-        drop_first: bool = True,
+        drop_first: bool | str = "auto",
         tune: bool = False,
         n_tune: int = 30,
         eigen_solver: str = "auto",
@@ -305,7 +307,7 @@ class NCDSpectralClustering(BaseCenterDiscovery):
                 problem, n_novel, self._settings(), random_state, move_known=False, on_step=lambda _: step()
             )
         self._warn_if_fewer(n_clusters, len(centers.known) + len(centers.novel))
-        fitted = self._class_attributes(placed, labels, centers.known, centers.novel)
+        fitted = self._class_attributes(problem, labels, centers.known, centers.novel)
         fitted["distance_quantiles_"] = self._neighbor_quantiles(rows.X, placed.X, distinct.rows, fitted)
         self._set_fitted(
             **fitted,
@@ -386,7 +388,7 @@ class NCDSpectralClustering(BaseCenterDiscovery):
             return np.full((len(centers), 101), np.inf)
         nearest = NearestNeighbors(n_neighbors=1).fit(X - X.mean(axis=0)).kneighbors()[0].ravel()
         codes = self._map(nearest_centers, Z[rows], centers)[0]
-        return quantiles_by_class(nearest, codes, len(centers))
+        return quantiles_by_class(nearest, codes, np.ones(len(codes)), len(centers))
 
     def _settings(self) -> LloydSettings:
         return LloydSettings(self.n_init, self.max_iter, self.tol, POWER[self.seeding], POWER[self.selection])
@@ -409,19 +411,21 @@ class NCDSpectralClustering(BaseCenterDiscovery):
         if n_rows == 1:
             return Affinity(np.zeros((1, 1)), np.zeros(1), 1.0), Embedding(np.zeros((1, 1)), np.ones(1))
         sigma = bandwidth(rows.longest_edge, s_min, self.sigma)
-        if self.affinity == "nearest_neighbors":
+        if rows.dense:
+            affinity = gaussian_affinity(rows.distances, sigma)
+        elif self.affinity == "nearest_neighbors":
             affinity = connectivity_affinity(rows.X, self.n_neighbors)
         else:
-            affinity = (gaussian_affinity if rows.dense else graph_affinity)(rows.distances, sigma)
-        first = int(self.drop_first)
+            affinity = graph_affinity(rows.distances, sigma)
+        first = int(rows.dense if self.drop_first == "auto" else self.drop_first)
         embedding = leading_eigenvectors(affinity, min(n_vectors + first, n_rows), self.eigen_solver)
         embedding = Embedding(embedding.vectors[:, first:], embedding.values[first:])
         if self.extension == "nystrom" and (extendable := keep_extendable(embedding)).vectors.shape[1]:
             embedding = extendable
         return affinity, embedding
 
-    def _n_vectors(self, n_clusters: int) -> int:
-        return self.n_eigenvectors or _EIGENVECTORS_PER_CLASS * n_clusters
+    def _n_vectors(self, n_clusters: int, dense: bool) -> int:
+        return self.n_eigenvectors or (_EIGENVECTORS_PER_CLASS if dense else 1) * n_clusters
 
     def _choose_n_clusters(
         self,
@@ -431,14 +435,23 @@ class NCDSpectralClustering(BaseCenterDiscovery):
         n_clusters: int | None,
         random_state: np.random.RandomState,
     ) -> tuple[int, dict[str, Any]]:
-        """The number asked for, or the one chosen in an embedding for as many novel as known classes (at least 5)."""
+        """The number asked for, or the one chosen in an embedding for as many novel as known classes (at least 5).
+
+        With a neighbor graph, in an embedding of some rows by the affinity of all pairs: in graphs of several
+        components all the leading eigenvectors look like classes.
+        """
         if n_clusters is not None:
             return n_clusters, {}
+        codes = labels.codes
+        if not rows.dense:
+            picked, inverse, codes = _some_rows(inverse, codes, random_state)
+            X = rows.X[picked]
+            rows = _Rows(X, dense_distances(X), dense_longest_edge(X), dense=True)
         guess = labels.n_known + max(labels.n_known, 5)
-        _, embedding = self._embed_rows(rows, self.s_min, self._n_vectors(guess))
+        _, embedding = self._embed_rows(rows, self.s_min, self._n_vectors(guess, rows.dense))
         # More columns than classes are noise, which an index would count as much as the others.
         weighted = embedding.vectors * np.sqrt(np.maximum(embedding.values, 0))
-        placed = RowBlocks(weighted[inverse], (_codes(labels), None))
+        placed = RowBlocks(weighted[inverse], (codes if labels.n_known else None, None))
         problem = pose_problem(placed, labels.n_known, random_state)
         chosen, scores = choose_n_clusters(
             problem,
@@ -461,7 +474,7 @@ class NCDSpectralClustering(BaseCenterDiscovery):
     ) -> tuple[float, int, dict[str, Any]]:
         """(s_min, number of eigenvectors, fitted attributes): as given, or the best of random pairs."""
         if not self.tune:
-            return self.s_min, self._n_vectors(n_clusters), {}
+            return self.s_min, self._n_vectors(n_clusters, rows.dense), {}
         if labels.n_known < 2:
             raise ValueError(f"tune=True needs labels of at least two classes, got {labels.n_known}.")
         labeled = ~labels.unlabeled
@@ -487,6 +500,20 @@ class NCDSpectralClustering(BaseCenterDiscovery):
                 "No embedding tried by tune=True agrees with the known classes better than chance.",
             )
         return results["s_min"][best], results["n_eigenvectors"][best], {"tuning_results_": results}
+
+
+def _some_rows(inverse: np.ndarray, codes: np.ndarray, random_state: np.random.RandomState) -> tuple:
+    """(distinct rows picked, and for their copies in the table: number among the picked, label code).
+
+    At most `_COUNTING_ROWS` at random, and one of each known class.
+    """
+    n_distinct = int(inverse.max()) + 1
+    first_of_class = inverse[np.unique(codes, return_index=True)[1]]
+    picked = np.union1d(random_state.permutation(n_distinct)[:_COUNTING_ROWS], first_of_class)
+    position = np.full(n_distinct, -1)
+    position[picked] = np.arange(len(picked))
+    kept = position[inverse] >= 0
+    return picked, position[inverse[kept]], codes[kept]
 
 
 def _codes(labels: PartialLabels) -> np.ndarray | None:

@@ -6,7 +6,7 @@ An estimator that fits by sufficient statistics writes one pure function
 
 and `RowBlocks` maps it over blocks of rows and adds the results in the order of the blocks, so that the sum depends
 neither on the number of threads nor (up to rounding) on the block size. Other row containers offer the same three
-methods, ``sum``, ``map`` and ``where``; the functions of ``numerics/`` need no more.
+methods, ``sum``, ``map`` and ``pick``; the functions of ``numerics/`` need no more.
 """
 
 from __future__ import annotations
@@ -71,8 +71,9 @@ class RowBlocks:
         return self.X.dtype
 
     def like(self, X: Any, row_data: tuple = ()) -> RowBlocks:
-        """Other rows, flowing in the same way."""
-        return RowBlocks(X, row_data, block_size="auto", n_threads=self.n_threads)
+        """Other rows, or the same with other data, flowing in the same way."""
+        block_size = self.block_size if X is self.X else "auto"
+        return RowBlocks(X, row_data, block_size=block_size, n_threads=self.n_threads)
 
     def _slices(self) -> list[slice]:
         return [
@@ -119,7 +120,10 @@ class RowBlocks:
                 whole[rows] = values
         return out or ()
 
-    def where(self, mask: RowFunction, parameters: Any = None) -> np.ndarray:
-        """Numbers of the rows for which ``mask(block, row_data, parameters)`` returns ``(True,)``."""
-        found = [rows.start + np.flatnonzero(part[0]) for rows, part in self._results(mask, parameters)]
-        return np.concatenate(found)
+    def pick(self, function: RowFunction, parameters: Any = None) -> Iterator[tuple[int, tuple]]:
+        """(number of the first row, ``function(block, row_data, parameters)``) of every block, in order.
+
+        For results of any length, which the caller puts together as they come.
+        """
+        for rows, part in self._results(function, parameters):
+            yield rows.start, part

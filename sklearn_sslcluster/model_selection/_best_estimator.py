@@ -13,7 +13,7 @@ from sklearn.utils._set_output import _safe_set_output
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from ._hidden_class_evaluation import final_estimator
+from ._hidden_class_evaluation import before_final, final_estimator
 
 
 def _from_best(name: str, doc: str) -> property:
@@ -104,9 +104,35 @@ class BestEstimatorSearch(BaseSearchCV):
         check_is_fitted(self)
         return self._wrap_namespace_error("predict", self.best_estimator_.predict, X, **params)
 
-    @available_if(_search_estimator_has("novelty_score"))
+    @available_if(_final_has("predict_novel"))
+    def predict_novel(self, X: Any) -> np.ndarray:
+        """Name the nearest novel class of rows with the best estimator, whatever the known classes.
+
+        A Pipeline passes the rows through its earlier steps to the last one, which is asked.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+            Names of ``novel_classes_``.
+
+        Raises
+        ------
+        ValueError
+            If the best estimator found no novel class.
+        """
+        check_is_fitted(self)
+        return final_estimator(self.best_estimator_).predict_novel(before_final(self.best_estimator_, X))
+
+    @available_if(_final_has("novelty_score"))
     def novelty_score(self, X: Any) -> np.ndarray:
         """Score how much rows look like a novel rather than a known class, with the best estimator.
+
+        A Pipeline passes the rows through its earlier steps to the last one, which is asked.
 
         Parameters
         ----------
@@ -119,7 +145,7 @@ class BestEstimatorSearch(BaseSearchCV):
             Larger for rows nearer to novel than to known classes.
         """
         check_is_fitted(self)
-        return self.best_estimator_.novelty_score(X)
+        return final_estimator(self.best_estimator_).novelty_score(before_final(self.best_estimator_, X))
 
     @available_if(_final_has("rename_classes"))
     def rename_classes(self, mapping: dict) -> Any:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.metrics._scorer import _BaseScorer, _MultimetricScorer
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
@@ -24,7 +26,7 @@ class HiddenFold:
     ----------
     y : FoldLabels, or the labels of the user
     test : ndarray
-        Numbers of the rows to score.
+        Rows to score: their numbers less the number of rows where `y` is a FoldLabels (see `_AllOrTest`).
     hidden : ndarray
         Names of the hidden classes.
     """
@@ -35,16 +37,53 @@ class HiddenFold:
 
 
 def read_only(X: Any) -> Any:
-    """View of an array through which nobody can change it; anything else as it is."""
-    if not isinstance(X, np.ndarray):
-        return X
+    """`X` for one fit, which cannot change the original: a view where one can be closed to writing, else a copy.
+
+    Arrays, and sparse matrices in canonical format, share their memory with `X`, as do pandas tables of numbers of one
+    kind. Others of scipy and pandas are copied. What is neither is handed on as it is: scikit-learn converts it.
+    """
+    if isinstance(X, np.ndarray):
+        return _read_only_array(X)
+    if issparse(X):
+        # Methods of scipy bring other matrices into canonical format in place.
+        shareable = X.format in ("csr", "csc", "bsr", "coo", "dia") and getattr(X, "has_canonical_format", True)
+        return _read_only_sparse(X) if shareable else X.copy()
+    if type(X).__module__.partition(".")[0] == "pandas" and hasattr(X, "columns"):
+        return _read_only_frame(X)
+    return X
+
+
+def _read_only_array(X: np.ndarray) -> np.ndarray:
     view = X.view()
     view.flags.writeable = False
     return view
 
 
+def _read_only_sparse(X: Any) -> Any:
+    shallow = copy(X)
+    for name, value in vars(X).items():
+        if isinstance(value, np.ndarray):
+            setattr(shallow, name, _read_only_array(value))
+        elif isinstance(value, tuple) and all(isinstance(part, np.ndarray) for part in value):
+            setattr(shallow, name, tuple(_read_only_array(part) for part in value))
+    return shallow
+
+
+def _read_only_frame(X: Any) -> Any:
+    dtypes = set(X.dtypes)
+    if len(dtypes) != 1 or getattr(dtypes.pop(), "kind", "O") not in "biuf" or X.to_numpy().dtype == object:
+        return X.copy()
+    # Copy-on-write is no protection: scikit-learn opens the arrays of pandas tables to writing. It cannot open an array
+    # that sits on a closed buffer.
+    values = np.asarray(memoryview(X.to_numpy()).toreadonly())
+    return type(X)(values, index=X.index, columns=X.columns, copy=False)
+
+
 class _AllOrTest(list):
     """Stands for an array of which scikit-learn's fit-and-score function takes all rows, to fit, and the test rows.
+
+    Training rows are asked for by their numbers, test rows by their numbers less the number of rows, which is the
+    same row of any array, so that a fold that scores all rows is told from the fit.
 
     A list, because array API dispatch takes any other type that is no array for an error.
     """
@@ -59,7 +98,7 @@ class _AllOrTest(list):
     def __getitem__(self, key: Any) -> Any:
         # A tuple holds rows and an ellipsis, or rows and columns of a matrix of similarities (all columns then).
         rows = np.ravel(key[0] if isinstance(key, tuple) else key)
-        return self.all_rows() if len(rows) == len(self) else self.test_rows(rows)
+        return self.test_rows(rows + len(self)) if len(rows) and rows[0] < 0 else self.all_rows()
 
     def all_rows(self) -> Any:
         raise NotImplementedError
@@ -69,14 +108,14 @@ class _AllOrTest(list):
 
 
 class FoldTable(_AllOrTest):
-    """Stands for X: all rows are the table itself and not a copy."""
+    """Stands for X: all rows are the table itself, closed to writing, and not a copy wherever that is possible."""
 
     def __init__(self, X: Any) -> None:
         super().__init__(getattr(X, "shape", (_num_samples(X),)))
         self.table = X
 
     def all_rows(self) -> Any:
-        return self.table
+        return read_only(self.table)
 
     def test_rows(self, rows: np.ndarray) -> Any:
         return _safe_indexing(self.table, rows)
@@ -101,14 +140,20 @@ def hidden_folds(y: Any, masked_splits: Any, unlabeled_value: Any) -> list[Hidde
     """Folds from pairs of masked labels and test rows, with the truth of the test rows apart."""
     labels = encode_partial_labels(y, unlabeled_value=unlabeled_value)
     folds: list[HiddenFold] = []
+    n_rows = len(labels.codes)
     for masked, test in masked_splits:
-        visible = encode_partial_labels(masked, unlabeled_value=unlabeled_value).classes
-        hidden = labels.classes[find_classes(labels.classes, visible) == UNLABELED]
+        # No class of y is the unlabeled value, so that it does no harm among the visible classes here.
+        visible = encode_partial_labels(masked, unlabeled_value=None)
+        hidden = labels.classes[find_classes(labels.classes, visible.classes) == UNLABELED]
+        if visible.classes.tolist() == [-1, 1] and unlabeled_value == -1:
+            # Not to be taken for the signs of two classes.
+            masked = decode(np.where(visible.codes == 1, 0, UNLABELED), np.array([1], dtype=object))
+        test = np.arange(n_rows)[test]
         test = test[labels.codes[test] != UNLABELED]
         if not len(test):
             raise ValueError(f"Fold {len(folds)} of cv has no labeled row to score.")
         true = decode(labels.codes[test], labels.classes)
-        folds.append(HiddenFold(FoldLabels(masked, true), test, hidden))
+        folds.append(HiddenFold(FoldLabels(masked, true), test - n_rows, hidden))
     return folds
 
 
@@ -117,6 +162,15 @@ def final_estimator(estimator: Any) -> Any:
     while isinstance(estimator, Pipeline):
         estimator = estimator.steps[-1][1]
     return estimator
+
+
+def before_final(estimator: Any, X: Any) -> Any:
+    """`X` as the last step of a fitted Pipeline takes it; `X` itself for any other estimator."""
+    while isinstance(estimator, Pipeline):
+        if len(estimator.steps) > 1:
+            X = estimator[:-1].transform(X)
+        estimator = estimator.steps[-1][1]
+    return X
 
 
 def label_free_score(estimator: Any, X: Any, y: Any = None) -> float:

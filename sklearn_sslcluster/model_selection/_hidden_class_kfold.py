@@ -160,7 +160,8 @@ class HiddenClassKFold(GroupsConsumerMixin, BaseCrossValidator):
         Raises
         ------
         ValueError
-            If `y` holds fewer than three classes, or too few for ``n_hidden``, or there are too few groups.
+            If `y` holds fewer than three classes, or too few for ``n_hidden``, or there are too few groups, or a row
+            has none.
         """
         _, folds = self._make_folds(X, y, groups)
         for fold in folds:
@@ -185,14 +186,15 @@ class HiddenClassKFold(GroupsConsumerMixin, BaseCrossValidator):
         y_masked : ndarray of shape (n_samples,)
             `y` without the labels of the hidden classes. Integer classes come as an array of integers in which
             `unlabeled_value` stands for "no label"; other classes, and integers when `unlabeled_value` is none, as an
-            object array with None.
+            object array with None. So does a class 1 that is visible alone: beside -1 it would look like a sign.
         test : ndarray
             Labeled rows of hidden classes (and of the groups of the fold).
 
         Raises
         ------
         ValueError
-            If `y` holds fewer than three classes, or too few for ``n_hidden``, or there are too few groups.
+            If `y` holds fewer than three classes, or too few for ``n_hidden``, or there are too few groups, or a row
+            has none.
         """
         labels, folds = self._make_folds(X, y, groups)
         classes = labels.classes
@@ -200,7 +202,10 @@ class HiddenClassKFold(GroupsConsumerMixin, BaseCrossValidator):
             # -1 may be a class here, so None stands for "no label" among integers as well.
             classes = classes.astype(object)
         for fold in folds:
-            yield decode(fold.codes, classes, unlabeled_value=self.unlabeled_value), fold.test
+            visible = labels.classes[np.unique(fold.codes[fold.codes != UNLABELED])]
+            signs = classes.dtype.kind == "i" and visible.tolist() == [1] and self.unlabeled_value == -1
+            names = classes.astype(object) if signs else classes
+            yield decode(fold.codes, names, unlabeled_value=self.unlabeled_value), fold.test
 
     def hidden_classes(self, y: Any, groups: Any = None) -> list[np.ndarray]:
         """Names of the classes that each fold hides.
@@ -221,7 +226,8 @@ class HiddenClassKFold(GroupsConsumerMixin, BaseCrossValidator):
         Raises
         ------
         ValueError
-            If `y` holds fewer than three classes, or too few for ``n_hidden``, or there are too few groups.
+            If `y` holds fewer than three classes, or too few for ``n_hidden``, or there are too few groups, or a row
+            has none.
         """
         labels, folds = self._make_folds(None, y, groups)
         return [labels.classes[fold.hidden] for fold in folds]
@@ -275,7 +281,7 @@ def _deal_groups(
     groups: Any, labels: PartialLabels, hidden: list[np.ndarray], random_state: np.random.RandomState
 ) -> np.ndarray:
     """Mask of shape (n_folds, n_rows) of the rows whose group is scored in a fold."""
-    names, group_of_row = np.unique(column_or_1d(groups), return_inverse=True)
+    names, group_of_row = np.unique(_check_groups(groups), return_inverse=True)
     if len(names) < len(hidden):
         raise ValueError(f"{len(hidden)} folds (n_splits) need at least as many groups, got {len(names)}.")
     labeled = ~labels.unlabeled
@@ -291,6 +297,23 @@ def _deal_groups(
     left_out = fold_of_row == np.arange(len(hidden))[:, np.newaxis]
     _check_rows_to_score(labels, hidden, left_out)
     return left_out
+
+
+def _check_groups(groups: Any) -> np.ndarray:
+    """Groups as a column, without a missing value."""
+    # Without a dtype of its own a list of strings and NaN would become one of strings.
+    values = np.ravel(np.asarray(groups) if hasattr(groups, "dtype") else np.asarray(groups, dtype=object))
+    if values.dtype.kind == "O":
+        missing = np.array([_is_missing(value) for value in values.tolist()], dtype=bool)
+    else:
+        missing = values != values
+    if missing.any():
+        raise ValueError(f"groups has no value at row {np.flatnonzero(missing)[0]}; every row needs a group.")
+    return column_or_1d(groups)
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or type(value).__name__ in ("NAType", "NaTType") or bool(value != value)
 
 
 def _check_rows_to_score(labels: PartialLabels, hidden: list[np.ndarray], left_out: np.ndarray) -> None:

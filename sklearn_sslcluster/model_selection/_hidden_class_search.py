@@ -202,8 +202,10 @@ class HiddenClassSearchCV(BestEstimatorSearch):
     An estimator without ``classes_``, such as :class:`~sklearn.cluster.KMeans`, does not name its clusters after
     classes; all its clusters count as novel, and the score does not notice rows of visible classes among them.
 
-    The table is not copied for a fit. Processes of the loky backend share it as a memory map. For the fits of the
-    search an array is read-only, so a step with ``copy=False`` makes its own copy or fails.
+    No fit can change `X`, and so the data of the next one. Arrays, sparse matrices in canonical format, and pandas
+    tables of numbers of one dtype are not copied for that: the fits, the last one too, are given read-only views, so a
+    step with ``copy=False`` makes its own copy or fails. Other sparse matrices and pandas tables are copied for each
+    fit. Processes of the loky backend share an array as a memory map.
 
     ``sample_weight`` and other arguments of ``fit`` go to all fits uncut, since all rows are fitted, and to the scorer
     for the scored rows.
@@ -443,7 +445,7 @@ class HiddenClassSearchCV(BestEstimatorSearch):
         contexts = [
             context.subcontext(task_name="candidate-split-evaluation", task_id=number) for number in range(len(tasks))
         ]
-        table, train = FoldTable(read_only(X)), np.arange(_num_samples(X))
+        table, train = FoldTable(X), np.arange(_num_samples(X))
 
         def call(function: Callable, task: tuple, context: Any, error_score: Any) -> Any:
             parameters, fold = task
@@ -531,7 +533,7 @@ class HiddenClassSearchCV(BestEstimatorSearch):
         with context.propagate_callback_context(best):
             context.call_on_fit_task_begin(**task)
             start = time.time()
-            best.fit(task["X"], *labels, **fit_params)
+            best.fit(read_only(task["X"]), *labels, **fit_params)
             fitted = {"best_estimator_": best, "refit_time_": time.time() - start}
         if hasattr(best, "feature_names_in_"):
             fitted["feature_names_in_"] = best.feature_names_in_

@@ -11,7 +11,14 @@ from sklearn.utils._param_validation import Interval, StrOptions, validate_param
 
 from ..engine import RowBlocks
 from ..labels import encode_partial_labels
-from ..numerics import CRITERIA, LloydSettings, choose_by_labels, choose_n_clusters, pose_problem
+from ..numerics import (
+    CRITERIA,
+    LloydSettings,
+    choose_by_labels,
+    choose_n_clusters,
+    distinct_rows,
+    pose_problem,
+)
 
 
 @validate_params(
@@ -55,7 +62,8 @@ def estimate_n_clusters(
     criterion : {"silhouette", "calinski_harabasz", "davies_bouldin", "elbow", "labeled_accuracy"} or callable, \
             default="silhouette"
         What judges a clustering. ``"labeled_accuracy"`` clusters without labels and compares the clusters of the
-        labeled rows with their classes. A callable ``criterion(X, codes)`` returns a number, larger is better.
+        labeled rows with their classes. A callable ``criterion(X, codes)`` returns a number, larger is better; NaN is
+        the worst.
     n_init : int, default=10
         Starts for each number.
     unlabeled_value : int, str, bool or None, default=-1
@@ -76,12 +84,15 @@ def estimate_n_clusters(
     Raises
     ------
     ValueError
-        If `X` has NaN or infinite values, or ``criterion="labeled_accuracy"`` and no row is labeled.
+        If `X` has NaN or infinite values, or ``criterion="labeled_accuracy"`` and no row is labeled, or a callable
+        `criterion` returns NaN for every number.
 
     Notes
     -----
     Where at most one class is known, one cluster is possible, for which no index is defined: it is the answer when
     k-means splits the rows no better than it splits normal or uniform data of the same spread.
+
+    ``"labeled_accuracy"`` answers with the number of known classes if there are fewer distinct rows than that.
 
     Davies-Bouldin runs away to `k_max` on many tables [1]_; the elbow needs a curve with a bend.
 
@@ -105,6 +116,8 @@ def estimate_n_clusters(
     random_state = check_random_state(random_state)
     if criterion == "labeled_accuracy" and not labels.n_known:
         raise ValueError("criterion='labeled_accuracy' needs labeled rows, but y has none.")
+    if criterion == "labeled_accuracy" and _n_distinct(X, labels.n_known) < labels.n_known:
+        return (labels.n_known, {}) if return_scores else labels.n_known
     problem = pose_problem(RowBlocks(X, (labels.codes if labels.n_known else None, None)), labels.n_known, random_state)
     last = max(k_max if k_max is not None else max(30, 3 * labels.n_known), labels.n_known, 1)
     ks = list(range(max(labels.n_known, 1), last + 1))
@@ -116,3 +129,10 @@ def estimate_n_clusters(
             problem, ks, settings, random_state, move_known=True, criterion=criterion
         )
     return (n_clusters, scores) if return_scores else n_clusters
+
+
+def _n_distinct(X: Any, enough: int) -> int:
+    """Number of distinct rows; some number of at least `enough` if there are as many."""
+    source = RowBlocks(X, (None, None))
+    distinct = distinct_rows(source, source.row_data, max_rows=enough, random_state=np.random.RandomState(0))
+    return distinct.X.shape[0]

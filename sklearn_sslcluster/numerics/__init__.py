@@ -5,7 +5,15 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "center_fit": ["CenterProblem", "Centers", "pose_problem", "sample_size", "solve", "solve_sample"],
+        "center_fit": [
+            "CenterProblem",
+            "Centers",
+            "labeled_rows",
+            "pose_problem",
+            "sample_size",
+            "solve",
+            "solve_sample",
+        ],
         "centroids": [
             "Anchors",
             "Frame",
@@ -17,11 +25,12 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "no_anchors",
             "objective",
             "seed_centers",
+            "shifted",
             "shifted_centers",
             "size_statistics",
         ],
         "class_count": ["choose_by_labels", "choose_n_clusters"],
-        "distinct": ["WeightedRows", "distinct_rows", "lexicographic_order"],
+        "distinct": ["RowSource", "WeightedRows", "distinct_rows", "lexicographic_order"],
         "matching": ["match_clusters"],
         "model_order": ["CRITERIA", "is_one_cluster", "pairwise_distances", "select_k", "silhouette"],
         "spectral": [

@@ -9,9 +9,8 @@ import numpy as np
 from scipy.sparse import issparse, vstack
 from sklearn.metrics.pairwise import euclidean_distances
 
-from .center_fit import CenterProblem, pose_problem, sample_size, solve, solve_sample
+from .center_fit import CenterProblem, labeled_rows, pose_problem, solve, solve_sample
 from .centroids import LloydSettings, OnStep, nearest_centers, shifted
-from .distinct import distinct_rows
 from .model_order import Criterion, is_one_cluster, select_k
 
 # Distinct rows that are clustered for every candidate.
@@ -39,15 +38,12 @@ class ScoredRows:
 def scored_rows(problem: CenterProblem, random_state: np.random.RandomState) -> ScoredRows:
     """Draw the rows to score, relative to ``frame.shift``."""
     source = problem.source
-    codes, sample_weight = source.row_data
+    codes = source.row_data[0]
     free = problem.sample.X
     if codes is None or not len(problem.anchors.weight):
         labeled, labeled_codes, labeled_share = free[:0], np.empty(0, dtype=np.int32), 0.0
     else:
-        # Seen through these codes the labeled rows are the free ones.
-        flipped = (np.where(codes < 0, 0, -1).astype(np.int32), sample_weight)
-        max_rows = sample_size(source.n_features)
-        distinct = distinct_rows(source.like(source.X, flipped), flipped, max_rows=max_rows, random_state=random_state)
+        distinct = labeled_rows(problem.source, random_state)
         labeled = shifted(distinct.X.astype(np.float64), problem.frame.shift)
         labeled_codes = codes[distinct.rows]
         labeled_weight = problem.anchors.weight.sum()
@@ -65,7 +61,7 @@ def thinned(problem: CenterProblem, n_rows: int, random_state: np.random.RandomS
     if sample.X.shape[0] <= n_rows:
         return problem
     rows = _subset(sample.X.shape[0], n_rows, random_state)
-    sample = replace(sample, X=sample.X[rows], weight=sample.weight[rows], rows=sample.rows[rows], complete=False)
+    sample = replace(sample, X=sample.X[rows], weight=sample.weight[rows], rows=sample.rows[rows], inverse=None)
     return replace(problem, sample=sample, sample_source=problem.source.like(sample.X, (None, sample.weight)))
 
 
@@ -136,15 +132,21 @@ def choose_n_clusters(
 
     stopped: list[int] = []
 
-    def cluster(k: int) -> np.ndarray | None:
+    def centers_for(k: int) -> tuple[np.ndarray, int] | None:
+        """(centers that free rows may join, code of the first), or None if there are not so many."""
         rng = np.random.RandomState(seed)
         found, _ = solve_sample(problem, k - n_known, settings, rng, move_known=move_known)
         novel_only = not move_known and k > n_known
         first = n_known if novel_only else 0
         centers = found if move_known or novel_only else problem.anchors.means
-        if len(centers) < k - first or stopped:
+        return (centers, first) if len(centers) == k - first else None
+
+    def cluster(k: int) -> np.ndarray | None:
+        found = None if stopped else centers_for(k)
+        if found is None:
             return None
-        if on_step is not None and on_step(found):
+        centers, first = found
+        if on_step is not None and on_step(centers):
             stopped.append(k)
         (codes,) = nearest_centers(rows.X, (), (centers, None))
         return np.where(rows.known_codes >= 0, rows.known_codes, codes + first)
@@ -156,6 +158,9 @@ def choose_n_clusters(
             return 1, {}
         ks = ks[1:]
     distinct_enough = [k for k in ks if k < rows.X.shape[0]] or ks[:1]
+    if centers_for(distinct_enough[0]) is None:
+        # Too few distinct rows for any choice.
+        return distinct_enough[0], {}
     best, scores = select_k(cluster, dense, distinct_enough, criterion, rows.known_codes)
     if not move_known and n_known and familiar:
         # Free rows cannot join known classes here, so that "none is new" is another kind of answer than the others.

@@ -7,6 +7,7 @@ how often they repeat, and how they are cut into blocks.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -30,7 +31,7 @@ class RowSource(Protocol):
 
     def sum(self, statistics: Any, parameters: Any = None) -> tuple: ...
     def map(self, function: Any, parameters: Any = None) -> tuple: ...
-    def where(self, mask: Any, parameters: Any = None) -> np.ndarray: ...
+    def pick(self, function: Any, parameters: Any = None) -> Iterator[tuple]: ...
 
 
 @dataclass(frozen=True)
@@ -44,20 +45,19 @@ class WeightedRows:
         Sum of the weights of the equal rows.
     rows : ndarray of shape (n_distinct,)
         Number of one of the equal rows in the table.
-    inverse : ndarray of shape (n_taken,)
-        For each row taken from the table, its number among the distinct rows.
-    taken : ndarray of shape (n_taken,)
-        Numbers of the rows taken from the table, increasing.
-    complete : bool
-        True if every row of positive weight was taken, False if `X` is a sample.
+    inverse : ndarray of shape (n_free,) or None
+        For each free row of the table, in order, its number among the distinct rows; None for a sample.
     """
 
     X: Any
     weight: np.ndarray
     rows: np.ndarray
-    inverse: np.ndarray
-    taken: np.ndarray
-    complete: bool
+    inverse: np.ndarray | None
+
+    @property
+    def complete(self) -> bool:
+        """True if every free row is there, False for a sample."""
+        return self.inverse is not None
 
 
 def free_weight(row_data: tuple, n_rows: int, dtype: Any = np.float64) -> np.ndarray:
@@ -104,12 +104,6 @@ def _mix_bits(values: np.ndarray, keys: np.ndarray) -> np.ndarray:
     return bits
 
 
-def _hash_below(block: Any, row_data: tuple, parameters: tuple) -> tuple[np.ndarray]:
-    keys, limit = parameters
-    small = np.ones(block.shape[0], dtype=bool) if limit is None else hash_rows(block, keys) < limit
-    return (small & (free_weight(row_data, block.shape[0]) > 0),)
-
-
 def distinct_rows(
     source: RowSource,
     row_data: tuple,
@@ -130,41 +124,55 @@ def distinct_rows(
         Draws the keys of the hash; the result depends on it only if the table is sampled.
     """
     keys = hash_keys(source.n_features, random_state)
-    complete = source.n_rows <= max_rows
-    if complete:
-        taken = source.where(_hash_below, (keys, None))
-    else:
-        taken = _sampled_rows(source, keys, max_rows)
-    X = source.X[taken]
-    weight = free_weight(tuple(None if values is None else values[taken] for values in row_data), len(taken))
+    if source.n_rows > max_rows:
+        rows, weight = _sampled_rows(source, keys, max_rows)
+        order = lexicographic_order(source.X[rows])
+        rows, weight = rows[order], weight[order]
+        return WeightedRows(source.X[rows], weight, rows, None)
+    weight = free_weight(row_data, source.n_rows)
+    free = np.flatnonzero(weight > 0)
+    X = source.X[free]
     first, inverse = _group_equal(X, keys)
     order = lexicographic_order(X[first])
     rank = np.empty(len(order), dtype=np.intp)
     rank[order] = np.arange(len(order))
     inverse = rank[inverse]
-    return WeightedRows(
-        X=X[first[order]],
-        weight=np.bincount(inverse, weights=weight, minlength=len(order)),
-        rows=taken[first[order]],
-        inverse=inverse,
-        taken=taken,
-        complete=complete,
-    )
+    summed = np.bincount(inverse, weights=weight[free], minlength=len(order))
+    return WeightedRows(X[first[order]], summed, free[first[order]], inverse)
 
 
-def _sampled_rows(source: RowSource, keys: np.ndarray, max_rows: int) -> np.ndarray:
-    """Numbers of the rows whose hash is among the `max_rows` smallest distinct hashes."""
-    share = 2.0 * max_rows / source.n_rows
-    while True:
-        limit = None if share >= 1 else np.uint64(share * _MAX_HASH)
-        taken = source.where(_hash_below, (keys, limit))
-        hashes = hash_rows(source.X[taken], keys)
-        smallest = np.unique(hashes)
-        if limit is None or len(smallest) >= max_rows:
+def _sampled_rows(source: RowSource, keys: np.ndarray, max_rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """(row, summed weight) of the distinct rows with the `max_rows` smallest hashes.
+
+    Repeated rows share a hash. Only if that leaves too few distinct ones below a first limit are all rows looked at.
+    Of each block no more than `max_rows` are ever held. Two different rows with one 64-bit hash would count as equal.
+    """
+    share = 4 * max_rows / source.n_rows
+    limits = [np.uint64(share * _MAX_HASH), None] if share < 1 else [None]
+    for limit in limits:
+        merged: tuple = (np.empty(0, np.uint64), np.empty(0, np.int64), np.empty(0))
+        for start, (hashes, rows, weight) in source.pick(_smallest_hashes, (keys, limit, max_rows)):
+            found = zip(merged, (hashes, rows + start, weight), strict=True)
+            hashes, rows, weight = (np.concatenate(pair) for pair in found)
+            merged = _merge_equal(hashes, rows, weight, max_rows)
+        if len(merged[0]) >= max_rows:
             break
-        # Repeated rows share a hash, so that few distinct rows may fall below the limit: raise it.
-        share *= 8
-    return taken[hashes <= smallest[min(max_rows, len(smallest)) - 1]] if len(taken) else taken
+    return merged[1], merged[2]
+
+
+def _smallest_hashes(block: Any, row_data: tuple, parameters: tuple) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(hash, row, summed weight) of the distinct free rows of a block with the smallest hashes."""
+    keys, limit, max_rows = parameters
+    weight = free_weight(row_data, block.shape[0])
+    hashes = hash_rows(block, keys)
+    kept = np.flatnonzero(weight > 0 if limit is None else (weight > 0) & (hashes < limit))
+    return _merge_equal(hashes[kept], kept, weight[kept], max_rows)
+
+
+def _merge_equal(hashes: np.ndarray, rows: np.ndarray, weight: np.ndarray, max_rows: int) -> tuple:
+    unique, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
+    summed = np.bincount(inverse, weight, len(unique))
+    return unique[:max_rows], rows[first[:max_rows]], summed[:max_rows]
 
 
 def _group_equal(X: Any, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

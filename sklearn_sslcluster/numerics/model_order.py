@@ -94,7 +94,7 @@ def select_k(
     ks : iterable of int
         Candidates, increasing; the sweep ends at the first for which `cluster` returns None.
     criterion : str or callable
-        One of ``CRITERIA``, or ``criterion(X, codes)``, larger is better.
+        One of ``CRITERIA``, or ``criterion(X, codes)``, larger is better and NaN the worst.
     known_codes : ndarray of shape (n_rows,), default=None
         Codes of the labeled rows among `X`, for ``"labeled_accuracy"``.
 
@@ -117,7 +117,9 @@ def select_k(
         raise ValueError("No candidate for the number of clusters could be scored: there are too few distinct rows.")
     curve = elbow(np.array(tried), np.array(values)) if criterion == "elbow" else np.array(values)
     scores = {k: float(value) for k, value in zip(tried, curve, strict=True)}
-    return tried[int(np.argmax(curve))], scores
+    if np.isnan(curve).all():
+        raise ValueError(f"criterion returned NaN for every number of clusters tried, {tried[0]} to {tried[-1]}.")
+    return tried[int(np.nanargmax(curve))], scores
 
 
 def _scorer(criterion: str | Criterion, X: Any, known_codes: np.ndarray | None) -> Callable[[np.ndarray], float]:
