@@ -7,17 +7,19 @@ user's ``y`` may look like.
 
 from __future__ import annotations
 
+import sys
+import warnings
 from dataclasses import dataclass
 from itertools import combinations
 from math import comb
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import sklearn
 from scipy.sparse import issparse
 from sklearn.exceptions import DataConversionWarning
 from sklearn.utils.validation import check_consistent_length
-
-from ._warnings import warn_user
 
 UNLABELED = -1
 _PIECE = 2**20
@@ -25,6 +27,8 @@ _INT64 = np.iinfo(np.int64)
 _KIND_ORDER = {"bool": 0, "int": 1, "str": 2}
 _MISSING = ("missing", None)
 _TEXTS_OF_MISSING = ("-1", "-1.0", "nan", "NaN", "None", "<NA>", "")
+# Frames of these folders are passed over when a warning looks for the line of the user.
+_INSIDE = (str(Path(__file__).parent), str(Path(sklearn.__file__).parent))
 
 
 @dataclass(frozen=True)
@@ -391,3 +395,13 @@ def hidden_class_folds(
             times_hidden[list(fold)] += 1
             slack = 1.0
     return [known[list(fold)] for fold in folds]
+
+
+def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
+    """``warnings.warn`` from the first frame that is neither ours nor scikit-learn's."""
+    level = 1
+    frame = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith(_INSIDE):
+        level += 1
+        frame = frame.f_back  # type: ignore[assignment]
+    warnings.warn(message, category, stacklevel=level + 1)

@@ -13,10 +13,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from .._warnings import warn_user
 from ..base import PartialLabelMixin, order_by_size
 from ..engine import RowBlocks
-from ..labels import UNLABELED, PartialLabels, decode
+from ..labels import UNLABELED, PartialLabels, decode, warn_user
 from ..numerics import (
     CenterProblem,
     RowSource,

@@ -19,8 +19,8 @@ class NCDKMeans(BaseDiscoveryKMeans):
     ----------
     n_clusters : int or "auto", default="auto"
         Number of classes, known and novel together. An int below the number of known classes is raised to it, with a
-        warning. ``"auto"`` takes the number with the largest Calinski-Harabasz index of all rows, among the number of
-        known classes (no novel class) up to `k_max`.
+        warning. ``"auto"`` takes the number with the largest Calinski-Harabasz index of all rows, up to `k_max`; or
+        no novel class at all, if the unlabeled rows look like labeled ones and the mean silhouette is larger so.
     seeding : {"distance", "squared-distance"}, default="distance"
         A row is drawn as the start of a novel class with probability proportional to its distance, or squared
         distance, to the nearest center so far, the means of the known classes included.
@@ -55,7 +55,8 @@ class NCDKMeans(BaseDiscoveryKMeans):
     n_clusters_ : int
         Number of classes, known ones included.
     n_clusters_scores_ : dict of int to float
-        With ``n_clusters="auto"``, the Calinski-Harabasz index of each number of classes tried.
+        With ``n_clusters="auto"``, the Calinski-Harabasz index of each number of classes with a novel one that was
+        tried. Empty where the number was settled before.
     known_share_ : float
         Share (by weight) of the unlabeled rows that lie nearest to a known class.
     inertia_ : float

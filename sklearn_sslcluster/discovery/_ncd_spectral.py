@@ -14,10 +14,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from .._warnings import warn_user
 from ..base import fit_method
 from ..engine import RowBlocks, fit_progress
-from ..labels import PartialLabels
+from ..labels import PartialLabels, warn_user
 from ..numerics import (
     Affinity,
     Embedding,
@@ -70,8 +69,9 @@ class NCDSpectralClustering(BaseCenterDiscovery):
     ----------
     n_clusters : int or "auto", default="auto"
         Number of classes, known and novel together. An int below the number of known classes is raised to it, with a
-        warning. ``"auto"`` takes the number with the largest Calinski-Harabasz index of all rows in the embedding,
-        among the number of known classes (no novel class) up to `k_max`.
+        warning. ``"auto"`` takes the number with the largest Calinski-Harabasz index of all rows in an embedding, up to
+        `k_max`; or no novel class at all, if the unlabeled rows look like labeled ones and the mean silhouette is
+        larger so.
     s_min : float in (0, 1), default=0.6
         Similarity of the longest edge of the minimum spanning tree of the rows (of the spanning forest of a neighbor
         graph), which sets the bandwidth of the Gaussian affinity.
@@ -128,7 +128,8 @@ class NCDSpectralClustering(BaseCenterDiscovery):
     n_clusters_ : int
         Number of classes, known ones included.
     n_clusters_scores_ : dict of int to float
-        With ``n_clusters="auto"``, the Calinski-Harabasz index of each number of classes tried.
+        With ``n_clusters="auto"``, the Calinski-Harabasz index of each number of classes with a novel one that was
+        tried. Empty where the number was settled before.
     known_share_ : float
         Share of the unlabeled rows that lie nearest to a known class, in the embedding.
     s_min_ : float

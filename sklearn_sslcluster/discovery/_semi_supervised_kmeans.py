@@ -20,7 +20,7 @@ class SemiSupervisedKMeans(BaseDiscoveryKMeans):
     n_clusters : int or "auto", default="auto"
         Number of classes, known and novel together. An int below the number of known classes is raised to it, with a
         warning. ``"auto"`` takes the number with the largest mean silhouette of all rows, among the number of known
-        classes (no novel class) up to `k_max`.
+        classes (no novel class, unless many unlabeled rows are unlike all labeled ones) up to `k_max`.
     seeding : {"distance", "squared-distance"}, default="distance"
         A row is drawn as the start of a novel class with probability proportional to its distance, or squared
         distance, to the nearest center so far, the means of the known classes included.
@@ -55,7 +55,8 @@ class SemiSupervisedKMeans(BaseDiscoveryKMeans):
     n_clusters_ : int
         Number of classes found.
     n_clusters_scores_ : dict of int to float
-        With ``n_clusters="auto"``, the mean silhouette of each number of classes tried.
+        With ``n_clusters="auto"``, the mean silhouette of each number of classes tried. Empty where the number was
+        settled before.
     known_share_ : float
         Share (by weight) of the unlabeled rows that lie nearest to a known class.
     inertia_ : float

@@ -25,9 +25,8 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _check_method_params, _ensure_no_complex_data, _num_samples, check_is_fitted
 
-from .._warnings import warn_user
 from ..base import PartialLabelMixin, restore_on_failure
-from ..labels import decode, encode_partial_labels
+from ..labels import decode, encode_partial_labels, warn_user
 from ._best_estimator import BestEstimatorSearch
 from ._hidden_class_evaluation import (
     FoldTable,
