@@ -21,6 +21,8 @@ from sklearn.cluster import KMeans
 from sklearn.datasets import make_blobs
 
 from sklearn_sslcluster.discovery import NCDKMeans, SemiSupervisedKMeans
+from sklearn_sslcluster.engine import RowBlocks
+from sklearn_sslcluster.numerics import Frame, LloydSettings, lloyd, no_anchors
 
 
 def seconds(call: Callable[[], object]) -> float:
@@ -59,39 +61,38 @@ def whole_fits(X: np.ndarray, truth: np.ndarray, k: int, repeats: int) -> None:
 
 
 def iterations(X: np.ndarray, k: int, repeats: int) -> None:
-    """Seconds per Lloyd iteration: a long run less a short one, from the same start, without early stop."""
-    from sklearn_sslcluster.engine import RowBlocks
-    from sklearn_sslcluster.numerics import Frame, LloydSettings, lloyd, no_anchors
+    """Seconds per Lloyd iteration: a long run less a short one from the same start, over the iterations that both made.
 
+    The rows overlap so much that no run converges before its last iteration (checked).
+    """
     start = X[:k].astype(np.float64)
     few, many = 2, 22
     labeled = np.where(np.arange(len(X)) % 10 == 0, np.arange(len(X)) % k, -1).astype(np.int32)
+    made: dict[str, int] = {}
+    own = X.copy()
 
-    def peer(n_iter: int) -> object:
-        return KMeans(k, init=start.astype(X.dtype), n_init=1, max_iter=n_iter, tol=0).fit(X)
+    def peer(n_iter: int) -> int:
+        # Without its copy of X, whose allocation takes as long as many iterations and as irregularly.
+        model = KMeans(k, init=start.astype(X.dtype), n_init=1, max_iter=n_iter, tol=0, copy_x=False)
+        return model.fit(own).n_iter_
 
-    def ours(n_iter: int, codes: np.ndarray | None) -> object:
+    def ours(n_iter: int, codes: np.ndarray | None) -> int:
         blocks = RowBlocks(X, (codes, None))
         settings = LloydSettings(max_iter=n_iter, tol=0)
-        return lloyd(blocks, start, no_anchors(X.shape[1]), Frame(None, 1.0, 1.0), settings)
+        return lloyd(blocks, start, no_anchors(X.shape[1]), Frame(None, 1.0, 1.0), settings)[1]
 
+    methods = {"peer": peer, "free": lambda n: ours(n, None), "labeled": lambda n: ours(n, labeled)}
+
+    def run(name: str, n_iter: int) -> None:
+        made[f"{name} {n_iter}"] = methods[name](n_iter)
+
+    calls = {f"{name} {n}": (lambda name=name, n=n: run(name, n)) for n in (few, many) for name in methods}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        times = interleaved(
-            {
-                f"{name} {n_iter}": (lambda call=call, n_iter=n_iter: call(n_iter))
-                for n_iter in (few, many)
-                for name, call in {
-                    "peer": peer,
-                    "free": lambda n: ours(n, None),
-                    "labeled": lambda n: ours(n, labeled),
-                }.items()
-            },
-            repeats,
-        )
-    per_iteration = {
-        name: (times[f"{name} {many}"] - times[f"{name} {few}"]) / (many - few) for name in ("peer", "free", "labeled")
-    }
+        times = interleaved(calls, repeats)
+    if any(made[key] != int(key.split()[1]) for key in made):
+        raise RuntimeError(f"A run converged early: {made}.")
+    per_iteration = {name: times[f"{name} {many}"] - times[f"{name} {few}"] for name in methods}
     ratios = " | ".join(f"{per_iteration[name] / per_iteration['peer']:.2f}" for name in ("free", "labeled"))
     print(f"| {len(X):,} | {X.shape[1]} | {k} | {X.dtype} | 1 | {ratios} |", flush=True)
 
@@ -162,13 +163,13 @@ def discovery(options: argparse.Namespace) -> None:
         print("|---|---|---|---|---|---|---|")
         for d, k in ((20, 20), (64, 10), (8, 50)):
             for dtype in (np.float64, np.float32):
-                iterations(blobs(options.n, d, k, dtype)[0], k, options.repeats)
+                iterations(blobs(options.n, d, k, dtype, spread=30.0)[0], k, options.repeats)
     if "memory" in options.tables:
         memory(options.gigabytes, 32)
 
 
-def blobs(n: int, d: int, k: int, dtype: type) -> tuple[np.ndarray, np.ndarray]:
-    X, y = make_blobs(n, d, centers=k, cluster_std=3.0, random_state=0)
+def blobs(n: int, d: int, k: int, dtype: type, spread: float = 3.0) -> tuple[np.ndarray, np.ndarray]:
+    X, y = make_blobs(n, d, centers=k, cluster_std=spread, random_state=0)
     return X.astype(dtype), y
 
 
