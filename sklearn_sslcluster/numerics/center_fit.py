@@ -119,7 +119,7 @@ def labeled_rows(source: RowSource, random_state: np.random.RandomState) -> Weig
     """Distinct labeled rows with their weights, sampled as the free rows are."""
     codes, sample_weight = source.row_data
     # Seen through these codes the labeled rows are the free ones.
-    flipped = (np.where(codes < 0, 0, -1).astype(np.int32), sample_weight)
+    flipped = (np.where(codes < 0, np.int32(0), np.int32(-1)), sample_weight)
     max_rows = sample_size(source.n_features)
     return distinct_rows(source.like(source.X, flipped), flipped, max_rows=max_rows, random_state=random_state)
 
