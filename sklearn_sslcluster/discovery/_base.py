@@ -320,7 +320,7 @@ class BaseCenterDiscovery(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Par
         if found < wanted:
             warn_user(
                 f"Only {found} clusters were found where {wanted} were asked for: there are too few distinct rows "
-                "without a label. Duplicate points in X, or a smaller n_clusters?",
+                "without a label, or a cluster lost all of its rows. Duplicate points in X, or a smaller n_clusters?",
                 ConvergenceWarning,
             )
 

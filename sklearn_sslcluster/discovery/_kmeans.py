@@ -69,8 +69,8 @@ class BaseDiscoveryKMeans(BaseCenterDiscovery):
                 )
                 n_wanted = n_clusters - labels.n_known
             centers = solve(problem, n_wanted, settings, random_state, move_known=self._move_known, on_step=on_step)
-        self._warn_if_fewer(labels.n_known + n_wanted, len(centers.known) + len(centers.novel))
         fitted = self._class_attributes(problem, labels, centers.known, centers.novel)
+        self._warn_if_fewer(labels.n_known + n_wanted, fitted["n_clusters_"])
         inertia = self._inertia(problem, fitted["cluster_centers_"], labels.n_known)
         self._set_fitted(**fitted, **scores, n_iter_=centers.n_iter, inertia_=inertia)
         return self

@@ -174,7 +174,7 @@ class NCDSpectralClustering(BaseCenterDiscovery):
     training rows are embedded, and new rows take the place of the nearest of them, or of Nystrom's formula. Known
     classes get centers in the embedding, so that ``predict`` can name them too; the rule of the paper is
     ``predict_novel``. The text says s_min, the code its root (`sigma`); the text takes the first eigenvectors, the code
-    skips one (`drop_first`). The default of `n_eigenvectors` was best on random class splits of seven tables
+    skips one (`drop_first`). The default of `n_eigenvectors` was best on random class splits of several tables
     (``python -m benchmarks.defaults``); the code has the number of clusters. Equal rows count once.
 
     `tune` draws pairs of s_min, uniform in (0, 1), and a number of eigenvectors, log-uniform up to 200 (in [1]_

@@ -88,7 +88,7 @@ class SemiSupervisedKMeans(BaseDiscoveryKMeans):
     Differences from [1]_ and its code: rows are not normalized to unit length (put
     :class:`~sklearn.preprocessing.Normalizer` before if they should be); seeds are drawn by distance instead of squared
     distance, and the best run has the smallest sum of distances, which found the classes more often on random class
-    splits of eight tables (``python -m benchmarks.defaults``; the originals are ``seeding="squared-distance"`` and
+    splits of several tables (``python -m benchmarks.defaults``; the originals are ``seeding="squared-distance"`` and
     ``selection="inertia"``); the number of classes is chosen by the silhouette of all rows with labels clamped, not by
     the accuracy of plain k-means on the labeled rows, which
     :func:`~sklearn_sslcluster.model_selection.estimate_n_clusters` offers. A cluster that loses all rows keeps its
