@@ -313,8 +313,8 @@ def test_auto_can_find_no_new_class(n_known):
     assert_array_equal(model.predict(X), model.labels_)
 
 
-# Splits of the digits, five hidden in each. Measured accuracy less five points: 0.686, 0.936, 0.848, 0.872.
-FLOORS = {0: 0.636, 1: 0.886, 3: 0.798, 4: 0.822}
+# Splits of the digits, five hidden in each. Measured accuracy less five points: 0.686, 0.936, 0.866, 0.848, 0.872.
+FLOORS = {0: 0.636, 1: 0.886, 2: 0.816, 3: 0.798, 4: 0.822}
 
 
 @pytest.mark.parametrize("seed", FLOORS)
