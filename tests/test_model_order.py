@@ -1,5 +1,7 @@
 """The number of clusters: criteria, the sweep over candidates, and the estimate for partially labeled tables."""
 
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,7 +14,7 @@ from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score, silho
 from sklearn.metrics.pairwise import euclidean_distances
 
 from sklearn_sslcluster.datasets import make_partially_labeled_blobs
-from sklearn_sslcluster.discovery import SemiSupervisedKMeans
+from sklearn_sslcluster.discovery import NCDKMeans, SemiSupervisedKMeans
 from sklearn_sslcluster.metrics import clustering_accuracy
 from sklearn_sslcluster.model_selection import estimate_n_clusters
 from sklearn_sslcluster.numerics import CRITERIA, is_one_cluster, model_order, pairwise_distances, select_k, silhouette
@@ -307,3 +309,25 @@ def test_codes_of_the_sweep_are_not_changed():
     codes = np.array([4, 4, 7, 7])
     select_k(lambda k: codes, np.eye(4), [2])
     assert_array_equal(codes, [4, 4, 7, 7])
+
+
+def test_sweep_reports_only_novel_centers_where_known_ones_do_not_move():
+    X, _, truth = make_partially_labeled_blobs(240, n_known=3, n_novel=0, random_state=0)
+    y = np.where(np.arange(240) % 2, truth, -1)
+    reported = []
+
+    class Watch:
+        def setup(self, estimator, context): ...
+        def teardown(self, estimator, context): ...
+        def on_fit_task_begin(self, estimator, context): ...
+        def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
+            if fitted_estimator is not None:
+                reported.append(
+                    (fitted_estimator.n_clusters_, len(np.unique(fitted_estimator.cluster_centers_, axis=0)))
+                )
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        NCDKMeans(k_max=6, random_state=0).set_callbacks(Watch()).fit(X, y)
+    assert 3 in [n_clusters for n_clusters, _ in reported]
+    assert all(n_clusters == n_distinct for n_clusters, n_distinct in reported)

@@ -121,12 +121,11 @@ class BaseCenterDiscovery(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Par
         ValueError
             If no novel class was found.
         """
-        check_is_fitted(self)
+        X = self._check_fitted_rows(X)
         n_known = len(self.classes_) - len(self.novel_classes_)
         if n_known == len(self.classes_):
             raise ValueError(f"This {type(self).__name__} found no novel class, so that none can be predicted.")
-        Z = self._represent(self._check_rows(X))
-        return self.novel_classes_[self._map(nearest_centers, Z, self.cluster_centers_[n_known:])[0]]
+        return self.novel_classes_[self._map(nearest_centers, self._represent(X), self.cluster_centers_[n_known:])[0]]
 
     def transform(self, X: Any) -> np.ndarray:
         """Distance of each row to every center.
@@ -141,8 +140,7 @@ class BaseCenterDiscovery(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Par
         distances : ndarray of shape (n_samples, n_clusters_)
             Euclidean distances, columns in the order of ``classes_``.
         """
-        check_is_fitted(self)
-        return self._map(center_distances, self._represent(self._check_rows(X)), self.cluster_centers_)[0]
+        return self._map(center_distances, self._represent(self._check_fitted_rows(X)), self.cluster_centers_)[0]
 
     def novelty_score(self, X: Any) -> np.ndarray:
         """How much a row looks like a novel rather than a known class.
@@ -211,8 +209,10 @@ class BaseCenterDiscovery(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Par
         """Map a function of (block, row_data, (centers, shift)) over rows, seen from the middle of the centers."""
         shift = _middle(Z, centers)
         around = centers if shift is None else centers - shift
-        blocks = RowBlocks(Z, block_size=getattr(self, "block_size", "auto"))
-        return blocks.map(function, (around, shift))
+        return self._blocks(Z).map(function, (around, shift))
+
+    def _blocks(self, Z: Any, row_data: tuple = ()) -> RowBlocks:
+        return RowBlocks(Z, row_data, block_size=getattr(self, "block_size", "auto"))
 
     def _class_distances(self, X: Any, Z: Any, codes: np.ndarray) -> np.ndarray:
         """How far each row lies from its class: for ``predict(X, reject=...)``."""
@@ -224,7 +224,7 @@ class BaseCenterDiscovery(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Par
         def own(block: Any, row_data: tuple, parameters: Any) -> tuple:
             return (distances_to(block, centers[row_data[0]]),)
 
-        return RowBlocks(Z, (codes,), block_size=getattr(self, "block_size", "auto")).map(own)[0]
+        return self._blocks(Z, (codes,)).map(own)[0]
 
     def _n_novel_wanted(self, labels: PartialLabels) -> int:
         """Novel clusters asked for by an integer ``n_clusters``, which counts the known classes too."""

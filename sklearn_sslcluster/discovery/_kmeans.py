@@ -14,7 +14,6 @@ from ..engine import RowBlocks, fit_progress
 from ..labels import PartialLabels
 from ..numerics import (
     CenterProblem,
-    Frame,
     LloydSettings,
     choose_n_clusters,
     no_anchors,
@@ -111,5 +110,4 @@ class BaseDiscoveryKMeans(BaseCenterDiscovery):
             return objective(problem.source, around, problem.anchors, problem.frame)
         if len(centers) == n_known:
             return 0.0
-        frame = Frame(shift, problem.frame.weight, problem.frame.variance)
-        return objective(problem.source, around[n_known:], no_anchors(centers.shape[1]), frame)
+        return objective(problem.source, around[n_known:], no_anchors(centers.shape[1]), problem.frame)

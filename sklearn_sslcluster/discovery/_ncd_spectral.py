@@ -12,7 +12,6 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted
 
 from ..base import fit_method
 from ..engine import RowBlocks, fit_progress
@@ -357,8 +356,7 @@ class NCDSpectralClustering(BaseCenterDiscovery):
         Z : ndarray of shape (n_samples, n_eigenvectors_)
             Coordinates, by the rule of `extension`.
         """
-        check_is_fitted(self)
-        return self._represent(self._check_rows(X))
+        return self._represent(self._check_fitted_rows(X))
 
     def _represent(self, X: np.ndarray) -> np.ndarray:
         middle = self.X_fit_.mean(axis=0)

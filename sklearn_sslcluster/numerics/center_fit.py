@@ -7,7 +7,6 @@ run on a sample of distinct rows, and only the best goes over the whole table, i
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse
@@ -177,12 +176,12 @@ def solve_sample(
     n_iter : int
         Iterations of the best start.
     """
-    fixed = problem.anchors.means if len(problem.anchors.weight) else problem.anchors.sums
+    fixed = problem.anchors.means
     anchors = problem.anchors.scaled(problem.sample_share) if move_known else no_anchors(problem.source.n_features)
     frame = Frame(None, problem.sample.weight.sum(), problem.frame.variance)
     if not problem.sample.X.shape[0]:
         return (fixed if move_known else fixed[:0]), 1
-    best: tuple[float, np.ndarray, int] | None = None
+    best_value, best_centers, best_n_iter = np.inf, fixed if move_known else fixed[:0], 1
     for start_number, seed in enumerate(random_state.randint(np.iinfo(np.int32).max, size=settings.n_init)):
         rng = np.random.RandomState(seed)
         seeding = _seeding(settings, start_number)
@@ -192,11 +191,11 @@ def solve_sample(
             return start, 1
         centers, n_iter = lloyd(problem.sample_source, start, anchors, frame, settings)
         value = objective(problem.sample_source, centers, anchors, frame, settings.objective_power)
-        if best is None or value < best[0]:
-            best = value, centers, n_iter
-        if (on_step is not None and on_step(best[1])) or not len(seeds):
+        if value < best_value:
+            best_value, best_centers, best_n_iter = value, centers, n_iter
+        if (on_step is not None and on_step(best_centers)) or not len(seeds):
             break
-    return _required(best)
+    return best_centers, best_n_iter
 
 
 def _seeding(settings: LloydSettings, start_number: int) -> LloydSettings:
@@ -204,9 +203,3 @@ def _seeding(settings: LloydSettings, start_number: int) -> LloydSettings:
     if settings.n_trials is not None:
         return settings
     return replace(settings, n_trials=1) if start_number % _GREEDY_EVERY else replace(settings, seed_power=2)
-
-
-def _required(best: tuple[float, Any, int] | None) -> tuple[np.ndarray, int]:
-    if best is None:
-        raise ValueError("n_init must be at least 1.")
-    return best[1], best[2]

@@ -146,7 +146,8 @@ def choose_n_clusters(
         if found is None:
             return None
         centers, first = found
-        if on_step is not None and on_step(centers):
+        # As `solve` reports them: without the known centers where these do not move.
+        if on_step is not None and on_step(centers if move_known or first else centers[n_known:]):
             stopped.append(k)
         (codes,) = nearest_centers(rows.X, (), (centers, None))
         return np.where(rows.known_codes >= 0, rows.known_codes, codes + first)
