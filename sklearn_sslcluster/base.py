@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import ClusterMixin, _fit_context
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .engine import CallbackSupportMixin, with_callbacks
-from .labels import PartialLabels, decode, encode_partial_labels, join_names, novel_names, renamed
+from .labels import UNLABELED, PartialLabels, decode, encode_partial_labels, join_names, novel_names, renamed, warn_user
+from .numerics import beyond_quantile
 
 _SET_BY_VALIDATION = ("n_features_in_", "feature_names_in_")
 
@@ -53,6 +56,7 @@ class PartialLabelMixin(CallbackSupportMixin, ClusterMixin):
         Name of the class of each training row; a labeled row keeps its label.
     """
 
+    _count_parameter: ClassVar[str] = "n_clusters"
     _doc_link_module: ClassVar[str] = "sklearn_sslcluster"
     _doc_link_template: ClassVar[str] = (
         "https://sklearn-sslcluster.readthedocs.io/en/latest/reference/generated/"
@@ -149,6 +153,43 @@ class PartialLabelMixin(CallbackSupportMixin, ClusterMixin):
         novel = novel_names(known, n_novel, unlabeled_value=self.unlabeled_value)
         classes = join_names(known, novel)
         return {"classes_": classes, "novel_classes_": classes[len(known) :]}
+
+    def _reject(self, codes: np.ndarray, distances: np.ndarray, level: Any) -> np.ndarray:
+        """Codes in which rows beyond a quantile of the distances of their class are ``UNLABELED``."""
+        if not isinstance(level, Real) or not 0 < level <= 1:
+            raise ValueError(f"reject must be a quantile in (0, 1], got {level!r}.")
+        return np.where(beyond_quantile(distances, codes, self.distance_quantiles_, float(level)), UNLABELED, codes)
+
+    def _n_novel_wanted(self, labels: PartialLabels) -> int:
+        """Novel clusters asked for by an integer ``n_clusters``, which counts the known classes too."""
+        name, wanted = self._count_parameter, getattr(self, self._count_parameter)
+        if not labels.unlabeled.any():
+            if wanted > labels.n_known:
+                warn_user(
+                    f"{name}={wanted}, but every row is labeled: there are no rows to find more than the "
+                    f"{labels.n_known} known classes in.",
+                )
+            return 0
+        if wanted < labels.n_known:
+            warn_user(
+                f"{name}={wanted} is less than the {labels.n_known} known classes and was raised to "
+                f"{labels.n_known}: {name} counts known and novel classes.",
+            )
+        return max(wanted - labels.n_known, 0)
+
+    def _candidates(self, n_known: int) -> list[int]:
+        """Total numbers of clusters that ``n_clusters="auto"`` tries, no novel class first."""
+        k_max = self.k_max if self.k_max is not None else max(30, 3 * n_known)
+        return list(range(max(n_known, 1), max(k_max, n_known, 1) + 1))
+
+    def _warn_if_fewer(self, wanted: int, found: int) -> None:
+        if found < wanted:
+            warn_user(
+                f"Only {found} clusters were found where {wanted} were asked for: there are too few distinct rows "
+                "without a label, or a cluster lost all of its rows. Duplicate points in X, or a smaller "
+                f"{self._count_parameter}?",
+                ConvergenceWarning,
+            )
 
     def _set_fitted(self, **attributes: Any) -> None:
         """Set all fitted attributes at once, and drop those that an earlier fit left behind."""

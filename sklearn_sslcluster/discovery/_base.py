@@ -25,6 +25,7 @@ from ..numerics import (
     labeled_rows,
     nearest_centers,
     pairwise_distances,
+    quantiles_by_class,
     shifted,
     silhouette,
     size_statistics,
@@ -34,22 +35,11 @@ _SCORE_ROWS = 5000
 _LARGEST_KNOWN_SHARE = 0.1
 # Power of the distance that stands behind each name of `seeding` and `selection`.
 POWER = {"distance": 1, "squared-distance": 2, "inertia": 2}
-_QUANTILES = np.linspace(0, 1, 101)
 
 
 def _middle(Z: Any, centers: np.ndarray) -> np.ndarray | None:
     """Where dense rows are seen from, so that data far from the origin lose no digits."""
     return None if issparse(Z) or not len(centers) else centers.mean(axis=0)
-
-
-def quantiles_by_class(distances: np.ndarray, codes: np.ndarray, weight: np.ndarray, n_classes: int) -> np.ndarray:
-    """Weighted percentiles of the distances of each class; infinite for a class without rows."""
-    out = np.full((n_classes, len(_QUANTILES)), np.inf)
-    for code in np.unique(codes):
-        # The inverse of the empirical distribution does not change when all rows are repeated.
-        own = codes == code
-        out[code] = np.quantile(distances[own], _QUANTILES, weights=weight[own], method="inverted_cdf")
-    return out
 
 
 def _as_seen(X: Any, shift: np.ndarray | None) -> Any:
@@ -94,11 +84,7 @@ class BaseCenterDiscovery(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Par
         Z = self._represent(X)
         codes = self._map(nearest_centers, Z, self.cluster_centers_)[0]
         if reject is not None:
-            if not isinstance(reject, Real) or not 0 < reject <= 1:
-                raise ValueError(f"reject must be a quantile in (0, 1], got {reject!r}.")
-            limits = np.array([np.interp(reject, _QUANTILES, row) for row in self.distance_quantiles_])
-            distances = self._class_distances(X, Z, codes)
-            codes = np.where(distances > limits[codes] * (1 + 1e-9), UNLABELED, codes)
+            codes = self._reject(codes, self._class_distances(X, Z, codes), reject)
         return decode(codes, self.classes_, unlabeled_value=self.unlabeled_value)
 
     def predict_novel(self, X: Any) -> np.ndarray:
@@ -226,27 +212,6 @@ class BaseCenterDiscovery(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Par
 
         return self._blocks(Z, (codes,)).map(own)[0]
 
-    def _n_novel_wanted(self, labels: PartialLabels) -> int:
-        """Novel clusters asked for by an integer ``n_clusters``, which counts the known classes too."""
-        if not labels.unlabeled.any():
-            if self.n_clusters > labels.n_known:
-                warn_user(
-                    f"n_clusters={self.n_clusters}, but every row is labeled: there are no rows to find more than the "
-                    f"{labels.n_known} known classes in.",
-                )
-            return 0
-        if self.n_clusters < labels.n_known:
-            warn_user(
-                f"n_clusters={self.n_clusters} is less than the {labels.n_known} known classes and was raised to "
-                f"{labels.n_known}: n_clusters counts known and novel classes.",
-            )
-        return max(self.n_clusters - labels.n_known, 0)
-
-    def _candidates(self, n_known: int) -> list[int]:
-        """Total numbers of clusters that ``n_clusters="auto"`` tries, no novel class first."""
-        k_max = self.k_max if self.k_max is not None else max(30, 3 * n_known)
-        return list(range(max(n_known, 1), max(k_max, n_known, 1) + 1))
-
     def _class_attributes(
         self, problem: CenterProblem, labels: PartialLabels, known: np.ndarray, novel: np.ndarray
     ) -> dict[str, Any]:
@@ -315,14 +280,6 @@ class BaseCenterDiscovery(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Par
         weight = np.concatenate([part[2] for part in parts])
         part_codes = np.concatenate([part[1] for part in parts])
         return quantiles_by_class(np.concatenate(distances), part_codes, weight, len(centers))
-
-    def _warn_if_fewer(self, wanted: int, found: int) -> None:
-        if found < wanted:
-            warn_user(
-                f"Only {found} clusters were found where {wanted} were asked for: there are too few distinct rows "
-                "without a label, or a cluster lost all of its rows. Duplicate points in X, or a smaller n_clusters?",
-                ConvergenceWarning,
-            )
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

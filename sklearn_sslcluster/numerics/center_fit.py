@@ -90,7 +90,12 @@ def sample_size(n_features: int, n_centers: int = 0) -> int:
 
 
 def pose_problem(
-    source: RowSource, n_known: int, random_state: np.random.RandomState, n_centers: int = 0
+    source: RowSource,
+    n_known: int,
+    random_state: np.random.RandomState,
+    n_centers: int = 0,
+    *,
+    center: bool = False,
 ) -> CenterProblem:
     """Measure the rows and draw the sample for the starts.
 
@@ -104,8 +109,14 @@ def pose_problem(
         Used only if the table is larger than the sample.
     n_centers : int, default=0
         Centers wanted, if known: the sample has at least 32 rows for each.
+    center : bool, default=False
+        See all dense rows from their mean, not only where it lies far from the origin.
     """
-    frame = measure_frame(source)
+    frame = measure_frame(source, center=center)
+    if center and not frame.weight:
+        # Without free rows the labeled ones tell where the middle is.
+        whole = measure_frame(source.like(source.X, (None, source.row_data[1])), center=True)
+        frame = replace(whole, weight=0.0)
     anchors = measure_anchors(source, n_known, frame.shift)
     max_rows = sample_size(source.n_features, n_centers)
     sample = distinct_rows(source, source.row_data, max_rows=max_rows, random_state=random_state)
@@ -184,7 +195,7 @@ def solve_sample(
     best_value, best_centers, best_n_iter = np.inf, fixed if move_known else fixed[:0], 1
     for start_number, seed in enumerate(random_state.randint(np.iinfo(np.int32).max, size=settings.n_init)):
         rng = np.random.RandomState(seed)
-        seeding = _seeding(settings, start_number)
+        seeding = seeding_of(settings, start_number)
         seeds = seed_centers(problem.sample.X, problem.sample.weight, fixed, n_novel, seeding, rng)
         start = np.vstack([fixed, seeds]) if move_known else seeds
         if not len(start):
@@ -198,7 +209,7 @@ def solve_sample(
     return best_centers, best_n_iter
 
 
-def _seeding(settings: LloydSettings, start_number: int) -> LloydSettings:
+def seeding_of(settings: LloydSettings, start_number: int) -> LloydSettings:
     """How a start is seeded: see ``LloydSettings.n_trials``."""
     if settings.n_trials is not None:
         return settings

@@ -150,8 +150,8 @@ def class_statistics(block: Any, row_data: tuple, parameters: tuple[int, np.ndar
     return sums, np.bincount(codes[labeled], weight, n_known), weight @ _square_norms(Z)
 
 
-def measure_frame(source: RowSource) -> Frame:
-    """Shift, weight and variance of the free rows, in one pass."""
+def measure_frame(source: RowSource, *, center: bool = False) -> Frame:
+    """Shift, weight and variance of the free rows, in one pass; `center`: shift dense rows however near they lie."""
     sparse = issparse(source.X)
     origin = None if sparse else _first_free_row(source)
     weight, total, squares = source.sum(moment_statistics, origin)
@@ -162,7 +162,7 @@ def measure_frame(source: RowSource) -> Frame:
     if sparse:
         return Frame(None, float(weight), variance / source.n_features)
     mean = mean if origin is None else mean + origin
-    shift = mean if mean @ mean > _LARGEST_OFFSET * variance else None
+    shift = mean if center or mean @ mean > _LARGEST_OFFSET * variance else None
     return Frame(shift, float(weight), variance / source.n_features)
 
 
@@ -285,6 +285,11 @@ def size_statistics(block: Any, row_data: tuple, parameters: tuple[np.ndarray, n
     """(weight of the free rows nearest to each center,)."""
     (codes,) = nearest_centers(block, row_data, parameters)
     return (np.bincount(codes, free_weight(row_data, block.shape[0]), len(parameters[0])),)
+
+
+def size_statistics_of_codes(block: Any, row_data: tuple, n_codes: int) -> tuple:
+    """(weight of the free rows of each code,); ``row_data`` holds the codes before the usual two."""
+    return (np.bincount(row_data[0], free_weight(row_data[1:], block.shape[0]), n_codes),)
 
 
 def center_distances(block: Any, row_data: tuple, parameters: tuple[np.ndarray, np.ndarray | None]) -> tuple:

@@ -65,6 +65,17 @@ def known_and(n_novel: int, *, unlabeled_known: bool, seed: int = 2) -> Rows:
     return Rows(rows.X[kept], rows.truth[kept], np.where(hidden, -1, rows.y)[kept])
 
 
+def count_parameter(estimator: BaseEstimator) -> str | None:
+    """Name of the parameter for the number of classes: `n_clusters`, or `n_components` of a mixture; None if neither."""
+    present = estimator.get_params(deep=False)
+    return next((name for name in ("n_clusters", "n_components") if name in present), None)
+
+
+def _renamed(parameters: dict, estimator: BaseEstimator) -> dict:
+    count = count_parameter(estimator) or "n_clusters"
+    return {count if name == "n_clusters" else name: value for name, value in parameters.items()}
+
+
 def prepared(estimator: BaseEstimator, if_present: dict | None = None, /, **required: Any) -> Any:
     """Seeded clone of `estimator` with other parameters.
 
@@ -75,14 +86,17 @@ def prepared(estimator: BaseEstimator, if_present: dict | None = None, /, **requ
         Parameters to set where the estimator has them.
     **required : dict
         Parameters without which the check means nothing: it is skipped where the estimator lacks one.
+
+    `n_clusters` stands for the parameter that counts the classes, see `count_parameter`.
     """
     estimator = clone(estimator)
     present = estimator.get_params(deep=True)
+    required, if_present = _renamed(required, estimator), _renamed(if_present or {}, estimator)
     for parameter in required:
         if parameter not in present:
             raise SkipTest(f"{type(estimator).__name__} has no parameter {parameter}.")
     seeds = {key: 0 for key in present if key == "random_state" or key.endswith("__random_state")}
-    wanted = {"unlabeled_value": -1, **(if_present or {})}
+    wanted = {"unlabeled_value": -1, **if_present}
     wanted = {key: value for key, value in wanted.items() if key in present and key not in required}
     return estimator.set_params(**seeds, **wanted, **required)
 

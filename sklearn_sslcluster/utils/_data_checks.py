@@ -16,6 +16,7 @@ from ._check_tools import (
     assert_same_labels,
     assert_same_partition,
     assert_usable,
+    count_parameter,
     data_methods,
     mixed,
     planted,
@@ -144,10 +145,10 @@ def check_constant_and_duplicate_columns(name: str, estimator: BaseEstimator) ->
 def _assert_fits(name: str, estimator: Any, rows: Rows, what: str, most: int) -> Any:
     """Fit to data that allow for at most so many clusters.
 
-    An estimator with a parameter `n_clusters` has to do with fewer; another one, a search for example, may refuse the
+    An estimator with a parameter for their number has to do with fewer; another one, a search for example, may refuse the
     data with a ValueError that speaks of the number of rows.
     """
-    if "n_clusters" in estimator.get_params():
+    if count_parameter(estimator) is not None:
         estimator.fit(rows.X, rows.y)
     else:
         refused = refusal(estimator.fit, rows.X, rows.y)
@@ -169,7 +170,7 @@ def _rows(X: list, y: list) -> Rows:
 
 @without_warnings
 def check_one_row(name: str, estimator: BaseEstimator) -> None:
-    """One row, labeled or not, is fitted; an estimator without `n_clusters` may refuse it, speaking of the rows."""
+    """One row, labeled or not, is fitted; an estimator that has no number of clusters may refuse it, speaking of the rows."""
     for what, y in (("one unlabeled row", [-1]), ("one labeled row", [4])):
         _assert_fits(name, prepared(estimator), _rows([[1.0, 2.0]], y), what, most=1)
 
@@ -199,10 +200,11 @@ def _assert_warns_of_fewer(name: str, estimator: Any, rows: Rows, what: str, mos
         warnings.simplefilter("always")
         fitted = _assert_fits(name, estimator, rows, what, most)
     texts = [str(warning.message) for warning in caught]
-    wanted = estimator.n_clusters
+    count = count_parameter(estimator)
+    wanted = estimator.get_params()[count]
     require(
         any("distinct" in text or "cluster" in text for text in texts),
-        f"{name}: n_clusters={wanted} on {what} gave {fitted.n_clusters_} without a warning; warnings: {texts}.",
+        f"{name}: {count}={wanted} on {what} gave {fitted.n_clusters_} without a warning; warnings: {texts}.",
     )
     return fitted
 

@@ -13,6 +13,7 @@ from ._check_tools import (
     Check,
     assert_same_labels,
     assert_same_partition,
+    count_parameter,
     fail,
     known_and,
     mixed,
@@ -279,19 +280,21 @@ def check_auto_finds_one_new_class(name: str, estimator: BaseEstimator) -> None:
 
 
 def check_n_clusters_raised_to_known(name: str, estimator: BaseEstimator) -> None:
-    """An `n_clusters` below the number of known classes is raised to it, with a warning that names the parameter."""
+    """A number of clusters below that of known classes is raised to it, with a warning that names the parameter."""
     rows = known_and(0, unlabeled_known=True)
     candidate = prepared(estimator, n_clusters=2)
+    count = count_parameter(candidate)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         candidate.fit(rows.X, rows.y)
     require(
         candidate.n_clusters_ == 3,
-        f"{name}: n_clusters=2 with three known classes gave n_clusters_={candidate.n_clusters_}, not 3.",
+        f"{name}: {count}=2 with three known classes gave n_clusters_={candidate.n_clusters_}, not 3.",
     )
     texts = [str(warning.message) for warning in caught]
-    require(any("n_clusters" in text for text in texts), f"{name}: no warning named n_clusters; warnings: {texts}.")
-    require(candidate.n_clusters == 2, f"{name}: fit changed the parameter n_clusters to {candidate.n_clusters}.")
+    require(any(count in text for text in texts), f"{name}: no warning named {count}; warnings: {texts}.")
+    now = candidate.get_params()[count]
+    require(now == 2, f"{name}: fit changed the parameter {count} to {now}.")
 
 
 @without_warnings

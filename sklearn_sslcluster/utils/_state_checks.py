@@ -19,6 +19,7 @@ from ._check_tools import (
     Check,
     Rows,
     assert_same_labels,
+    count_parameter,
     data_methods,
     fitted_attributes,
     planted,
@@ -210,8 +211,8 @@ def check_pipeline_in_grid_search(name: str, estimator: BaseEstimator) -> None:
     """The estimator works as the last step of a Pipeline inside GridSearchCV with two workers."""
     rows = planted()
     steps = [("scale", StandardScaler()), ("cluster", prepared(estimator, _FIVE))]
-    own = "n_clusters" in estimator.get_params(deep=False)
-    grid = {"cluster__n_clusters": [3, 5]} if own else {"scale__with_mean": [True, False]}
+    count = count_parameter(estimator)
+    grid = {f"cluster__{count}": [3, 5]} if count else {"scale__with_mean": [True, False]}
     search = GridSearchCV(Pipeline(steps), grid, cv=2, n_jobs=2, error_score="raise").fit(rows.X, rows.y)
     require(np.isfinite(search.cv_results_["mean_test_score"]).all(), f"{name}: score is not finite on a test fold.")
     pipeline = Pipeline(steps)
@@ -225,12 +226,12 @@ def check_pipeline_in_grid_search(name: str, estimator: BaseEstimator) -> None:
 @without_warnings
 def check_score_finds_number_of_clusters(name: str, estimator: BaseEstimator) -> None:
     """Plain GridSearchCV over 2..12 clusters picks 5 on five planted blobs, without labels and with some."""
-    prepared(estimator, n_clusters=2)
+    count = count_parameter(prepared(estimator, n_clusters=2))
     rows = planted()
     for y in (None, planted(n_known=2).y):
-        search = GridSearchCV(prepared(estimator), {"n_clusters": list(range(2, 13))}, cv=3, error_score="raise")
+        search = GridSearchCV(prepared(estimator), {count: list(range(2, 13))}, cv=3, error_score="raise")
         search.fit(rows.X, y)
-        picked = search.best_params_["n_clusters"]
+        picked = search.best_params_[count]
         scores = dict(zip(range(2, 13), search.cv_results_["mean_test_score"].round(3).tolist(), strict=True))
         what = "without labels" if y is None else "with two known classes"
         require(picked == 5, f"{name}: score {what} picked {picked} of 2..12 on five planted blobs; scores: {scores}.")

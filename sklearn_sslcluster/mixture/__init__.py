@@ -1,0 +1,10 @@
+"""Gaussian mixtures for partially labeled rows: soft, elliptical classes, known and new."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "_semi_supervised": ["SemiSupervisedGaussianMixture"],
+    },
+)

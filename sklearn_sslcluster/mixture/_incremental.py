@@ -1,0 +1,3 @@
+from ._base import BaseGaussianMixture
+class IncrementalMixtureMixin(BaseGaussianMixture):
+    pass
