@@ -231,6 +231,7 @@ def test_repaired_factor_is_said_to_be_so_finite_and_triangular(covariance):
     assert (np.diagonal(factor) > 0).all()
 
 
+# FAILS for "full" and "tied": the precision of a covariance 0 overflows, `precisions_cholesky` alone is finite.
 @KINDS
 def test_components_without_any_variance_are_counted_and_have_finite_precisions(kind):
     means, covariances = components(kind)
@@ -342,9 +343,8 @@ def scipy_niw_log_density(prior, kind, means, covariances):
     n_features = len(prior.mean)
     if kind in ("full", "tied"):
         covariance_of = matrices(kind, covariances, *means.shape)
-        wishart = sum(
-            invwishart(prior.dof, prior.scale).logpdf(one) for one in covariance_of[: 1 if kind == "tied" else None]
-        )
+        distinct = covariance_of[:1] if kind == "tied" else covariance_of
+        wishart = sum(invwishart(prior.dof, prior.scale).logpdf(one) for one in distinct)
         pairs = zip(means, covariance_of, strict=True)
         return wishart + sum(multivariate_normal(prior.mean, c / prior.mean_strength).logpdf(m) for m, c in pairs)
     total = 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from ..labels import PartialLabels, warn_user
 from ..numerics import (
     CenterProblem,
     Gaussians,
+    LloydSettings,
     MaximizationSettings,
     Mixture,
     MixtureFit,
@@ -34,12 +35,13 @@ from ..numerics import (
     pose_problem,
     sample_rows,
     seed_centers,
-    LloydSettings,
     shifted,
 )
 
-# Regularization by "auto" in units of the mean variance of a feature: while searching, and in the end.
-_COARSE, _FINE = 0.2, 0.01
+# Regularization by "auto" while searching, in units of the mean variance of a feature at first and of that within the
+# components then, and in the end, in units of the latter, more where a
+# component has few rows.
+_COARSE_OF_ALL, COARSE, FINE, FEW_ROWS, LARGEST = 0.2, 0.4, 0.01, 1.0, 0.5
 _MEAN_STRENGTH = 0.01
 _MORE_DOF = 20
 _PRIOR_KEYS = ("mean", "mean_strength", "dof", "scale")
@@ -56,21 +58,24 @@ class Posed:
         All coordinates relative to ``problem.frame.shift``.
     labeled : Moments or None
         Of the labeled rows of each class, times `labeled_weight`.
-    coarse, fine : MaximizationSettings
+    settings : MaximizationSettings
+        With the regularization of a first search.
     exact : bool
         Compute in float64 whatever the type of the rows.
+    n_distinct : int
+        Distinct rows, or as many as were drawn of a large table.
     """
 
     labels: PartialLabels
     problem: CenterProblem
     labeled: Moments | None
-    coarse: MaximizationSettings
-    fine: MaximizationSettings
+    settings: MaximizationSettings
     exact: bool
+    n_distinct: int
 
     def rows_of(self, problem: CenterProblem) -> MixtureRows:
         """The distinct rows of a (thinned) problem as a mixture sees them."""
-        return sample_rows(problem, self.labeled, self.fine.kind)
+        return sample_rows(problem, self.labeled, self.settings.kind)
 
 
 def pose(estimator: Any, X: Any, y: Any, sample_weight: Any, random_state: np.random.RandomState) -> Posed:
@@ -88,21 +93,26 @@ def pose(estimator: Any, X: Any, y: Any, sample_weight: Any, random_state: np.ra
     _check_range(problem, X.dtype)
     if labels.n_known and not labels.unlabeled.any() and getattr(estimator, "class_weights", "") == "unlabeled":
         warn_user(
-            "Every row is labeled, so that the component weights are those of all rows (class_weights='all') instead of "
-            "the unlabeled ones."
+            "Every row is labeled, so that the component weights are those of all rows (class_weights='all') instead "
+            "of the unlabeled ones."
         )
-    coarse, fine = estimator._settings(problem, labels)
-    labeled = labeled_moments(blocks, problem.anchors, fine.kind, problem.frame.shift)
+    settings = estimator._settings(problem, labels)
+    labeled = labeled_moments(blocks, problem.anchors, settings.kind, problem.frame.shift)
     if labeled is not None:
         labeled = labeled.scaled(float(getattr(estimator, "labeled_weight", 1.0)))
     exact = getattr(estimator, "dtype", "auto") == "float64"
-    return Posed(labels, problem, labeled, coarse, fine, exact)
+    n_distinct, weight = problem.sample.X.shape[0], float(problem.sample.weight.sum())
+    if n_distinct:
+        settings = replace(settings, known_weight=weight / n_distinct)
+    if labels.n_known:
+        n_distinct += labeled_rows(blocks, np.random.RandomState(0)).X.shape[0]
+    return Posed(labels, problem, labeled, settings, exact, n_distinct)
 
 
 def whole_rows(posed: Posed) -> MixtureRows:
     """All rows, streamed in blocks."""
     problem = posed.problem
-    return measure_rows(problem.source, problem.frame, posed.labeled, posed.fine.kind, exact=posed.exact)
+    return measure_rows(problem.source, problem.frame, posed.labeled, posed.settings.kind, exact=posed.exact)
 
 
 def _check_weights(problem: CenterProblem, labels: PartialLabels) -> None:
@@ -140,14 +150,16 @@ def mean_variance(problem: CenterProblem) -> float:
     return largest if largest > 0 else 1.0
 
 
-def ridge(reg_covar: float | str, problem: CenterProblem) -> tuple[np.ndarray, np.ndarray]:
-    """Coarse and fine regularization, (n_features,) each."""
-    n_features = problem.source.n_features
-    if reg_covar == "auto":
-        variance = mean_variance(problem)
-        return np.full(n_features, _COARSE * variance), np.full(n_features, _FINE * variance)
-    both = np.full(n_features, float(reg_covar))
-    return both, both
+def first_regularization(reg_covar: float | str, problem: CenterProblem) -> np.ndarray:
+    """Regularization of a first search, (n_features,)."""
+    value = _COARSE_OF_ALL * mean_variance(problem) if reg_covar == "auto" else float(reg_covar)
+    return np.full(problem.source.n_features, value)
+
+
+def variance_of_start(mixture: Mixture) -> float:
+    """Mean variance of a feature within the components of a start."""
+    covariances = mixture.gaussians.full_covariances()
+    return float(mixture.weights @ np.einsum("kii->k", covariances)) / covariances.shape[-1]
 
 
 def pooled_covariance(problem: CenterProblem, n_known: int) -> np.ndarray:
@@ -162,9 +174,7 @@ def pooled_covariance(problem: CenterProblem, n_known: int) -> np.ndarray:
     return np.atleast_2d(np.cov(dense.T, aweights=weight, bias=True))
 
 
-def niw_prior(
-    prior: Any, problem: CenterProblem, n_known: int, kind: str, regularization: np.ndarray
-) -> NormalInverseWishart | None:
+def niw_prior(prior: Any, problem: CenterProblem, n_known: int, kind: str) -> NormalInverseWishart | None:
     """The prior that a user asks for, relative to ``problem.frame.shift``."""
     if prior is None:
         return None
@@ -193,7 +203,9 @@ def niw_prior(
         if np.linalg.eigvalsh(scale)[0] <= 0:
             raise ValueError("prior['scale'] must be positive definite.")
     else:
-        expected = pooled_covariance(problem, n_known) + np.diag(regularization)
+        expected = pooled_covariance(problem, n_known)
+        # Positive definite even if columns repeat each other.
+        expected = expected + FINE * (np.trace(expected) / n_features or mean_variance(problem)) * np.eye(n_features)
         scale = max(dof - (n_features if kind in ("full", "tied") else 1) - 1, 1.0) * expected
     return NormalInverseWishart(mean, strength, dof, scale)
 
@@ -228,11 +240,9 @@ def partition_score(selection: Callable, problem: CenterProblem, rows: MixtureRo
 
 def initial_mixture(estimator: Any, posed: Posed, given: dict[str, Any]) -> Mixture:
     """Start from given weights, means or precisions; what is missing comes from the nearest means."""
-    problem, labels, settings = posed.problem, posed.labels, posed.fine
+    problem, labels, settings = posed.problem, posed.labels, posed.settings
     shift, n_features = problem.frame.shift, problem.source.n_features
-    arrays = {
-        name: None if value is None else np.asarray(value, dtype=np.float64) for name, value in given.items()
-    }
+    arrays = {name: None if value is None else np.asarray(value, dtype=np.float64) for name, value in given.items()}
     n_components = _n_given(estimator, labels, arrays)
     shapes = {
         "weights": (n_components,),
@@ -306,7 +316,7 @@ def previous_mixture(estimator: Any, posed: Posed) -> Mixture | None:
     A class that the last fit did not know starts from its labeled rows. None where the number of components or their
     covariance type does not fit any more.
     """
-    labels, settings, shift = posed.labels, posed.fine, posed.problem.frame.shift
+    labels, settings, shift = posed.labels, posed.settings, posed.problem.frame.shift
     old = Gaussians(
         settings.kind,
         estimator.means_ if shift is None else estimator.means_ - shift,
@@ -343,4 +353,4 @@ def previous_mixture(estimator: Any, posed: Posed) -> Mixture | None:
         np.concatenate([piece.precisions_cholesky for piece in pieces]),
     )
     weights = np.array([mixture.weights[k] if mixture is previous else 1 / len(order) for mixture, k in order])
-    return Mixture(gaussians, component_weights(weights, weights, "all", 0))
+    return Mixture(gaussians, component_weights(weights, weights, settings, 0))

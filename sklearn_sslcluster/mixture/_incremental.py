@@ -1,3 +1,5 @@
 from ._base import BaseGaussianMixture
+
+
 class IncrementalMixtureMixin(BaseGaussianMixture):
     pass

@@ -21,18 +21,25 @@ from ..numerics import (
     MixtureFit,
     MixtureTask,
     expectation_maximization,
+    lower_regularization,
     search,
     sweep,
     thinned,
+    within_variance,
 )
 from ._fit_tools import (
+    COARSE,
+    FEW_ROWS,
+    FINE,
+    LARGEST,
+    first_regularization,
     initial_mixture,
     labels_agreement,
     niw_prior,
     partition_score,
     pose,
     previous_mixture,
-    ridge,
+    variance_of_start,
     whole_rows,
 )
 from ._incremental import IncrementalMixtureMixin
@@ -41,6 +48,8 @@ from ._incremental import IncrementalMixtureMixin
 _MOST_SEARCHED_ROWS = 16384
 _MOST_SWEPT_ROWS = 4096
 _SWEEP_STARTS = 10
+# Searches with ever less regularization, where groups lie far apart.
+_ROUNDS = 3
 
 
 class SemiSupervisedGaussianMixture(IncrementalMixtureMixin):
@@ -70,9 +79,10 @@ class SemiSupervisedGaussianMixture(IncrementalMixtureMixin):
         ``"scale"`` (ndarray of shape (n_features, n_features), default so that the mean covariance is that of
         ``"labeled"``).
     reg_covar : float or "auto", default="auto"
-        Added to the variances. ``"auto"``: in the end a hundredth of the mean variance of a feature, and a fifth of it
-        while starts are compared and moves are tried. A float is used throughout, in squared units of `X`, as in
-        scikit-learn.
+        Added to the variances. ``"auto"``: the mean variance of a feature within the components, times 0.01 plus
+        one over the number of distinct rows a component (at most 0.5). While starts are compared and moves are tried, 0.4
+        times that variance, or at first 0.2 times the mean variance of all rows. A float is used throughout, in squared
+        units of `X`, as in scikit-learn.
     n_init : int, default=20
         Short runs from different starts; the best three are finished and improved by moves.
     init : {"ss-kmeans", "k-means++", "random"}, default="ss-kmeans"
@@ -293,9 +303,8 @@ class SemiSupervisedGaussianMixture(IncrementalMixtureMixin):
                 return step(lambda: self._state(posed, mixture, objective))
 
             if start is not None:
-                fit = expectation_maximization(
-                    whole_rows(posed), start, posed.fine, self.max_iter, self.tol, on_step
-                )
+                settings = self._final_settings(posed, variance_of_start(start), start.n_components)
+                fit = expectation_maximization(whole_rows(posed), start, settings, self.max_iter, self.tol, on_step)
                 wanted = start.n_components
             else:
                 fit, wanted, scores = self._search(posed, random_state, on_step)
@@ -311,35 +320,56 @@ class SemiSupervisedGaussianMixture(IncrementalMixtureMixin):
 
     def _search(self, posed: Any, random_state: np.random.RandomState, on_step: Any) -> tuple:
         """(fit on all rows, components wanted, further attributes) without a given start."""
-        n_known = posed.labels.n_known
-        task = self._task(posed, thinned(posed.problem, self._n_searched(posed), random_state))
-        candidates: list[MixtureFit] = []
-        scores: dict[str, Any] = {}
-        if self.n_components == "auto":
-            few = thinned(task.problem, _MOST_SWEPT_ROWS, random_state)
-            swept = replace(self._task(posed, few), n_init=min(self.n_init, _SWEEP_STARTS))
-            ks = self._candidates(n_known) if posed.labels.unlabeled.any() else [max(n_known, 1)]
-            fits, criterion = sweep(swept, ks, random_state, on_step)
-            wanted = max(criterion, key=criterion.__getitem__) if criterion else max(n_known, 1)
-            scores["n_components_scores_"] = criterion
-            if wanted in fits:
-                candidates = [task.run(fits[wanted].mixture, task.coarse)]
-            n_novel = wanted - n_known
-        else:
-            n_novel = self._n_novel_wanted(posed.labels)
-            wanted = n_known + n_novel
-        fit = search(task, n_novel, random_state, candidates, on_step)
+        problem = thinned(posed.problem, self._n_searched(posed), random_state)
+        few = thinned(problem, _MOST_SWEPT_ROWS, random_state)
+        settings, scores = posed.settings, {}
+        wanted = None if self.n_components == "auto" else posed.labels.n_known + self._n_novel_wanted(posed.labels)
+        for _ in range(_ROUNDS):
+            task = self._task(posed, problem, settings)
+            candidates: list[MixtureFit] = []
+            if self.n_components == "auto":
+                swept = replace(self._task(posed, few, settings), n_init=min(self.n_init, _SWEEP_STARTS))
+                wanted, criterion, candidates = self._sweep(posed, swept, task, random_state, on_step)
+                scores["n_components_scores_"] = criterion
+            fit = search(task, wanted - posed.labels.n_known, random_state, candidates, on_step)
+            within = within_variance(task.rows, fit, settings.kind)
+            smaller = COARSE * within
+            if self.reg_covar != "auto" or not 0 < smaller < settings.regularization[0] / 2:
+                break
+            # Groups lie so far apart that what was little in units of all the variance is much within them.
+            settings = replace(settings, regularization=np.full_like(settings.regularization, smaller))
+        final = self._final_settings(posed, within, wanted)
+        if self.reg_covar == "auto":
+            fit = lower_regularization(task, fit, final, random_state)
         if not task.problem.sample.complete:
-            fit = expectation_maximization(
-                whole_rows(posed), fit.mixture, posed.fine, self.max_iter, self.tol, on_step
-            )
+            fit = expectation_maximization(whole_rows(posed), fit.mixture, final, self.max_iter, self.tol, on_step)
         return fit, wanted, scores
+
+    def _sweep(
+        self, posed: Any, swept: MixtureTask, task: MixtureTask, random_state: np.random.RandomState, on_step: Any
+    ) -> tuple[int, dict[int, float], list[MixtureFit]]:
+        """(number of components, criterion of each number tried, fit of the sweep with that number)."""
+        n_known = posed.labels.n_known
+        ks = self._candidates(n_known) if posed.labels.unlabeled.any() else [max(n_known, 1)]
+        fits, criterion = sweep(swept, ks, random_state, on_step)
+        if not fits:
+            return max(n_known, 1), criterion, []
+        wanted = max(criterion, key=criterion.__getitem__)
+        return wanted, criterion, [task.run(fits[wanted].mixture)]
+
+    def _final_settings(self, posed: Any, within: float, n_components: int) -> MaximizationSettings:
+        """Settings with the regularization that the result has."""
+        if self.reg_covar != "auto":
+            return posed.settings
+        share = FINE + FEW_ROWS * n_components / max(posed.n_distinct, 1)
+        smallest = np.sqrt(np.finfo(np.float64).eps) * posed.settings.regularization
+        return replace(posed.settings, regularization=np.maximum(min(share, LARGEST) * within, smallest))
 
     def _n_searched(self, posed: Any) -> int:
         n_features = posed.problem.source.n_features
         return max(_MOST_SEARCHED_ROWS * 32 // max(n_features, 32), 4096, 8 * n_features)
 
-    def _task(self, posed: Any, problem: Any) -> MixtureTask:
+    def _task(self, posed: Any, problem: Any, settings: MaximizationSettings) -> MixtureTask:
         rows = posed.rows_of(problem)
         score: Callable[[MixtureFit], float] = _objective
         if self.selection == "labeled" and posed.labels.n_known:
@@ -349,8 +379,7 @@ class SemiSupervisedGaussianMixture(IncrementalMixtureMixin):
         return MixtureTask(
             problem,
             rows,
-            posed.coarse,
-            posed.fine,
+            settings,
             self.n_init,
             self.max_iter,
             self.tol,
@@ -390,20 +419,15 @@ class SemiSupervisedGaussianMixture(IncrementalMixtureMixin):
             **names,
         }
 
-    def _settings(self, problem: Any, labels: PartialLabels) -> tuple[MaximizationSettings, MaximizationSettings]:
-        """Coarse and fine settings."""
+    def _settings(self, problem: Any, labels: PartialLabels) -> MaximizationSettings:
+        """Settings of a first search."""
         class_weights = self.class_weights
         if class_weights == "unlabeled" and not problem.frame.weight:
             class_weights = "all"
-        coarse, fine = ridge(self.reg_covar, problem)
-        prior = niw_prior(self.prior, problem, labels.n_known, self.covariance_type, fine)
-        return (
-            MaximizationSettings(self.covariance_type, class_weights, coarse, prior),
-            MaximizationSettings(self.covariance_type, class_weights, fine, prior),
-        )
+        regularization = first_regularization(self.reg_covar, problem)
+        prior = niw_prior(self.prior, problem, labels.n_known, self.covariance_type)
+        return MaximizationSettings(self.covariance_type, class_weights, regularization, prior=prior)
 
 
 def _objective(fit: MixtureFit) -> float:
     return fit.objective
-
-

@@ -62,7 +62,14 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "mixture_moves": ["Split", "can_move", "divided", "exchange", "joined", "merge_losses", "propose_splits"],
         "mixture_order": ["sweep"],
-        "mixture_search": ["INITS", "MixtureTask", "search", "start_mixture"],
+        "mixture_search": [
+            "INITS",
+            "MixtureTask",
+            "lower_regularization",
+            "search",
+            "start_mixture",
+            "within_variance",
+        ],
         "mixture_steps": [
             "Evaluation",
             "MaximizationSettings",

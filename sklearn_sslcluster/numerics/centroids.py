@@ -162,6 +162,8 @@ def measure_frame(source: RowSource, *, center: bool = False) -> Frame:
     if sparse:
         return Frame(None, float(weight), variance / source.n_features)
     mean = mean if origin is None else mean + origin
+    # Of the type of the rows, so that they are shifted by the same amount whatever the type of the differences.
+    mean = mean.astype(source.X.dtype).astype(np.float64)
     shift = mean if center or mean @ mean > _LARGEST_OFFSET * variance else None
     return Frame(shift, float(weight), variance / source.n_features)
 

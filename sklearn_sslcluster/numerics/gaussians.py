@@ -17,6 +17,8 @@ from scipy.special import gammaln, multigammaln
 COVARIANCE_TYPES = ("full", "tied", "diag", "spherical")
 _LOG_2PI = float(np.log(2 * np.pi))
 _JITTER_STEPS = 12
+# Stands for no variance at all: its inverse can still be squared.
+_SMALLEST_VARIANCE = np.finfo(np.float64).tiny ** 0.5
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def precision_factor(covariance: np.ndarray) -> tuple[np.ndarray, bool]:
     """
     n_features = len(covariance)
     identity = np.eye(n_features)
-    scale = max(float(np.trace(covariance)) / n_features, np.finfo(np.float64).tiny)
+    scale = max(float(np.trace(covariance)) / n_features, _SMALLEST_VARIANCE)
     jitter = np.finfo(np.float64).eps
     repaired = covariance
     for attempt in range(_JITTER_STEPS + 1):
@@ -106,10 +108,9 @@ def precision_factor(covariance: np.ndarray) -> tuple[np.ndarray, bool]:
 def make_gaussians(kind: str, means: np.ndarray, covariances: np.ndarray) -> tuple[Gaussians, int]:
     """Components with the Cholesky factors of their precisions, and how many covariances had to be repaired."""
     if kind in ("diag", "spherical"):
-        # A variance of nothing at all is one of rounding.
-        floor = np.finfo(np.float64).tiny ** 0.5
-        broken = ~(covariances > floor)
-        return Gaussians(kind, means, covariances, 1 / np.sqrt(np.where(broken, floor, covariances))), int(broken.sum())
+        broken = ~(covariances > _SMALLEST_VARIANCE)
+        positive = np.where(broken, _SMALLEST_VARIANCE, covariances)
+        return Gaussians(kind, means, covariances, 1 / np.sqrt(positive)), int(broken.sum())
     stack = covariances if kind == "full" else covariances[None]
     factors, repaired = zip(*map(precision_factor, stack), strict=True)
     factor = np.stack(factors) if kind == "full" else factors[0]

@@ -101,7 +101,7 @@ class MixtureFit:
         Penalized log likelihood per unit of weight before each update of the parameters, and of the result.
     converged : bool
     moments : Moments
-        Of the free rows, by the responsibilities under `mixture` before its last update.
+        Of the free rows, by the responsibilities under `mixture`.
     """
 
     mixture: Mixture
@@ -125,9 +125,11 @@ def expectation(rows: MixtureRows, mixture: Mixture, settings: MaximizationSetti
     likelihood, moments = to_moments(statistics, evaluation, rows.second_moment)
     if rows.labeled is not None:
         likelihood += float(log_likelihood_of_moments(rows.labeled, mixture.gaussians).sum())
-        if settings.class_weights == "all":
+        # As the weights are estimated: without free rows on the labeled ones.
+        if settings.class_weights == "all" or not rows.free_weight:
             likelihood += float(rows.labeled.weight @ evaluation.log_weights[: rows.n_known])
-    likelihood += log_weight_prior(evaluation.log_weights, settings.class_weights, rows.n_known)
+        else:
+            likelihood += log_weight_prior(evaluation.log_weights, settings, rows.n_known)
     if settings.prior is not None:
         likelihood += niw_log_density(settings.prior, mixture.gaussians)
     return likelihood / rows.weight, moments

@@ -14,9 +14,9 @@ import numpy as np
 from .center_fit import labeled_rows
 from .centroids import Frame, shifted
 from .gaussians import Moments, add_moments
-from .mixture_fit import MixtureFit, MixtureRows, OnStep, component_codes, expectation_maximization, measure_rows
+from .mixture_fit import MixtureFit, MixtureRows, OnStep, component_codes, measure_rows
 from .mixture_moves import best_log_likelihood, can_move, divided, exchange, propose_split, propose_splits
-from .mixture_search import MixtureTask, best_of_starts, start_mixture
+from .mixture_search import MixtureTask, best_fits, best_of_starts, start_mixture
 from .mixture_steps import MaximizationSettings, padded
 
 # Splits tried at each step of the sweep, and the effort of the exchanges after it.
@@ -54,7 +54,7 @@ def calibration_rows(task: MixtureTask, random_state: np.random.RandomState) -> 
     everything = np.vstack([free.X, X])
     weights = np.concatenate([free.weight, weight])
     source = problem.source.like(everything, (None, weights))
-    rows = measure_rows(source, Frame(None, float(weights.sum()), 1.0), None, task.coarse.kind)
+    rows = measure_rows(source, Frame(None, float(weights.sum()), 1.0), None, task.settings.kind)
     return Calibration(rows, np.concatenate([np.full(free.X.shape[0], -1, dtype=np.int32), codes]))
 
 
@@ -87,12 +87,12 @@ def component_penalty(
     task: MixtureTask, fit: MixtureFit, calibration: Calibration | None, random_state: np.random.RandomState
 ) -> float:
     """Log likelihood that one more component has to bring."""
-    kind, settings, n_known = task.coarse.kind, task.coarse, task.rows.n_known
+    kind, settings, n_known = task.settings.kind, task.settings, task.rows.n_known
     moments = fit.moments
     if task.rows.labeled is not None:
         moments = add_moments(kind, moments, padded(kind, task.rows.labeled, len(moments.weight)))
     parameters = float(effective_parameters(moments, settings).mean()) + 1
-    information = parameters / 2 * float(np.log(max(task.rows.weight, 2.0)))
+    information = parameters / 2 * float(np.log(max(task.rows.weight * task.evidence, 2.0)))
     if calibration is None or not can_move(kind):
         return information
     codes = np.where(calibration.codes >= 0, calibration.codes, component_codes(calibration.rows, fit.mixture))
@@ -102,7 +102,7 @@ def component_penalty(
         # Seen as a component that is no known class, so that its labeled rows are free to go.
         split = propose_split(calibration.rows, members, n_known, settings, random_state)
         if split is not None:
-            within.append(split.gain)
+            within.append(split.gain * task.evidence)
     if not within:
         return information
     limit = _ABOVE_WITHIN * max(within)
@@ -111,26 +111,25 @@ def component_penalty(
         known = moments.subset(slice(n_known))
         alone = best_log_likelihood(known, settings)
         pairs = add_moments(kind, known.subset(a), known.subset(b))
-        between = float((alone[a] + alone[b] - best_log_likelihood(pairs, settings)).min())
+        between = task.evidence * float((alone[a] + alone[b] - best_log_likelihood(pairs, settings)).min())
         limit = min(limit, float(np.sqrt(max(np.median(within), 0.0) * max(between, 0.0))))
     return max(information, limit)
 
 
 def grow(task: MixtureTask, fit: MixtureFit, random_state: np.random.RandomState) -> MixtureFit | None:
     """Mixture with one component more: the best of the most promising splits, improved by exchanges."""
-    splits = propose_splits(task.rows, fit.mixture, task.coarse, random_state)
+    splits = propose_splits(task.rows, fit.mixture, task.settings, random_state)
     if not splits:
         return None
-    grown = [task.run(divided(fit.mixture, split), task.coarse, _SPLIT_ITER) for split in splits[:_N_SPLITS]]
-    best = max(grown, key=lambda one: one.objective)
-    best = expectation_maximization(task.rows, best.mixture, task.coarse, task.max_iter, task.tol)
-    return exchange(task.rows, best, task.coarse, random_state, max_iter=task.max_iter, **_MOVES)
+    grown = [task.run(divided(fit.mixture, split), _SPLIT_ITER) for split in splits[:_N_SPLITS]]
+    best = best_fits(grown, lambda one: one.objective)[0]
+    return exchange(task.rows, task.run(best.mixture), task.settings, random_state, max_iter=task.max_iter, **_MOVES)
 
 
 def sweep(
     task: MixtureTask, ks: list[int], random_state: np.random.RandomState, on_step: OnStep | None = None
 ) -> tuple[dict[int, MixtureFit], dict[int, float]]:
-    """Fits with coarse regularization for increasing numbers of components, and their criterion (larger is better).
+    """Fits for increasing numbers of components, and their criterion (larger is better).
 
     Each number is judged with the penalty of the number that the criterion prefers in the end. The sweep stops early
     when the criterion has fallen for several numbers in a row.
@@ -180,12 +179,12 @@ def sweep(
 def _next_fit(
     task: MixtureTask, n_novel: int, fit: MixtureFit | None, random_state: np.random.RandomState
 ) -> MixtureFit | None:
-    if fit is None or not can_move(task.coarse.kind):
+    if fit is None or not can_move(task.settings.kind):
         if n_novel == 0:
-            return task.run(start_mixture(task, 0, task.coarse, 0, 0), task.coarse)
-        return best_of_starts(task, n_novel, random_state)[0]
+            return task.run(start_mixture(task, 0, 0, 0))
+        return best_of_starts(task, n_novel, random_state, n_best=1)[0]
     return grow(task, fit, random_state)
 
 
 def _scores(task: MixtureTask, fits: dict[int, MixtureFit], penalty: float) -> dict[int, float]:
-    return {k: fit.objective * task.rows.weight - penalty * k for k, fit in fits.items()}
+    return {k: fit.objective * task.rows.weight * task.evidence - penalty * k for k, fit in fits.items()}

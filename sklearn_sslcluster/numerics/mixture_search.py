@@ -1,7 +1,7 @@
 """Search for a mixture with a given number of components: many short runs on distinct rows, the best few improved.
 
-Covariances of few rows in many dimensions make likelihoods rough. Runs therefore begin with more regularization than
-is wanted in the end ("coarse"), where good partitions are found far more often; from there it is lowered ("fine").
+Covariances of few rows in many dimensions make likelihoods rough. The search therefore takes more regularization than
+is wanted in the end, with which good partitions are found far more often; from there it is lowered.
 """
 
 from __future__ import annotations
@@ -13,15 +13,18 @@ import numpy as np
 
 from .center_fit import CenterProblem, seeding_of
 from .centroids import LloydSettings, lloyd, nearest_centers, seed_centers
+from .gaussians import add_moments
 from .mixture_fit import MixtureFit, MixtureRows, OnStep, expectation_maximization, hard_mixture
 from .mixture_moves import can_move, exchange
-from .mixture_steps import MaximizationSettings, Mixture
+from .mixture_steps import MaximizationSettings, Mixture, padded
 
 # Iterations of a first run, and how many of the first runs are finished.
 _SHORT_ITER = 15
 _N_FINISHED = 3
 # Of so many runs one is done with fine regularization from the beginning.
 _FINE_EVERY = 4
+# Scores that differ by less, relatively, are equal.
+_TIE = 1e-9
 _LLOYD = LloydSettings(n_init=1, max_iter=50, tol=1e-4, seed_power=1, objective_power=1)
 INITS = ("ss-kmeans", "k-means++", "random")
 
@@ -37,8 +40,8 @@ class MixtureTask:
     problem : CenterProblem
     rows : MixtureRows
         The distinct rows of the problem.
-    coarse, fine : MaximizationSettings
-        They differ in the regularization only, if at all.
+    settings : MaximizationSettings
+        With the regularization of the search.
     n_init : int
     max_iter : int
     tol : float
@@ -51,8 +54,7 @@ class MixtureTask:
 
     problem: CenterProblem
     rows: MixtureRows
-    coarse: MaximizationSettings
-    fine: MaximizationSettings
+    settings: MaximizationSettings
     n_init: int = 20
     max_iter: int = 200
     tol: float = 1e-4
@@ -61,17 +63,17 @@ class MixtureTask:
     moves: bool = True
 
     @property
-    def has_two_levels(self) -> bool:
-        return bool((self.coarse.regularization != self.fine.regularization).any())
+    def evidence(self) -> float:
+        """Distinct rows per unit of weight: repeating all rows is no evidence for more components."""
+        weight = float(self.problem.sample.weight.sum())
+        return self.problem.sample.X.shape[0] / weight if weight > 0 else 1.0
 
-    def run(self, start: Mixture, settings: MaximizationSettings, max_iter: int | None = None) -> MixtureFit:
+    def run(self, start: Mixture, max_iter: int | None = None) -> MixtureFit:
         limit = self.max_iter if max_iter is None else min(max_iter, self.max_iter)
-        return expectation_maximization(self.rows, start, settings, limit, self.tol)
+        return expectation_maximization(self.rows, start, self.settings, limit, self.tol)
 
 
-def start_mixture(
-    task: MixtureTask, n_novel: int, settings: MaximizationSettings, start_number: int, seed: int
-) -> Mixture:
+def start_mixture(task: MixtureTask, n_novel: int, start_number: int, seed: int) -> Mixture:
     """Components of a partition of the distinct rows; fewer than wanted when these run out."""
     problem, sample = task.problem, task.problem.sample
     random_state = np.random.RandomState(seed)
@@ -90,26 +92,39 @@ def start_mixture(
         anchors = problem.anchors.scaled(problem.sample_share)
         centers, _ = lloyd(problem.sample_source, centers, anchors, replace(problem.frame, shift=None), _LLOYD)
     codes = problem.sample_source.map(nearest_centers, (centers, None))[0]
-    return hard_mixture(task.rows, codes, len(centers), settings)
+    return hard_mixture(task.rows, codes, len(centers), task.settings)
 
 
 def best_of_starts(
-    task: MixtureTask, n_novel: int, random_state: np.random.RandomState, on_step: OnStep | None = None
+    task: MixtureTask,
+    n_novel: int,
+    random_state: np.random.RandomState,
+    on_step: OnStep | None = None,
+    *,
+    n_best: int = _N_FINISHED,
 ) -> list[MixtureFit]:
-    """The best few of the first runs, finished with coarse regularization, the best first."""
+    """The best few of the first runs, finished, the best first."""
     seeds = random_state.randint(np.iinfo(np.int32).max, size=task.n_init if n_novel else 1)
     first = []
     for number, seed in enumerate(seeds):
-        fit = task.run(start_mixture(task, n_novel, task.coarse, number, int(seed)), task.coarse, _SHORT_ITER)
+        fit = task.run(start_mixture(task, n_novel, number, int(seed)), _SHORT_ITER)
         first.append(fit)
         if on_step is not None and on_step(fit.mixture, fit.objective):
             break
-    finished = [task.run(fit.mixture, task.coarse) for fit in _best(first, task.score, _N_FINISHED)]
-    return _best(finished, task.score, _N_FINISHED)
+    finished = [task.run(fit.mixture) for fit in best_fits(first, task.score, n_best)]
+    return best_fits(finished, task.score, n_best)
 
 
-def _best(fits: list[MixtureFit], score: Score, n_best: int) -> list[MixtureFit]:
-    return sorted(fits, key=score, reverse=True)[:n_best]
+def best_fits(fits: list[MixtureFit], score: Score, n_best: int = 1) -> list[MixtureFit]:
+    """The best fits; of those that differ by rounding only, as when two runs end alike, the earlier ones."""
+    values = np.array([score(fit) for fit in fits])
+    order: list[int] = []
+    for _ in range(min(n_best, len(fits))):
+        largest = values.max()
+        best = int(np.argmax(values >= largest - _TIE * max(abs(largest), 1.0)))
+        order.append(best)
+        values[best] = -np.inf
+    return [fits[i] for i in order]
 
 
 def search(
@@ -127,21 +142,36 @@ def search(
     n_novel : int
     random_state : RandomState
     candidates : list of MixtureFit, default=None
-        Further fits with coarse regularization to choose from.
+        Further fits to choose from.
     on_step : callable, optional
         Called with the mixture and its objective after each first run.
     """
     fits = best_of_starts(task, n_novel, random_state, on_step)
-    if task.moves and n_novel and can_move(task.coarse.kind):
-        fits = [exchange(task.rows, fit, task.coarse, random_state, max_iter=task.max_iter) for fit in fits]
-    fits += candidates or []
-    best = max(fits, key=task.score)
-    if not task.has_two_levels:
-        return best
-    lowered = [task.run(best.mixture, task.fine)]
+    if task.moves and n_novel and can_move(task.settings.kind):
+        fits = [exchange(task.rows, fit, task.settings, random_state, max_iter=task.max_iter) for fit in fits]
+    return best_fits(fits + (candidates or []), task.score)[0]
+
+
+def lower_regularization(
+    task: MixtureTask, fit: MixtureFit, settings: MaximizationSettings, random_state: np.random.RandomState
+) -> MixtureFit:
+    """Continue a fit with less regularization; a few runs that had no more from the beginning may do better."""
+    task = replace(task, settings=settings)
+    fits = [task.run(fit.mixture)]
+    n_novel = fit.mixture.n_components - task.rows.n_known
     if n_novel:
-        seeds = random_state.randint(np.iinfo(np.int32).max, size=max(1, task.n_init // _FINE_EVERY))
-        starts = [start_mixture(task, n_novel, task.fine, number, int(seed)) for number, seed in enumerate(seeds)]
-        first = [task.run(start, task.fine, _SHORT_ITER) for start in starts]
-        lowered.append(task.run(max(first, key=task.score).mixture, task.fine))
-    return max(lowered, key=task.score)
+        few = replace(task, n_init=max(1, task.n_init // _FINE_EVERY))
+        fits += best_of_starts(few, n_novel, random_state, n_best=1)
+    return best_fits(fits, task.score)[0]
+
+
+def within_variance(rows: MixtureRows, fit: MixtureFit, kind: str) -> float:
+    """Mean variance of a feature within the components, labeled rows included, regularization not."""
+    moments = fit.moments
+    if rows.labeled is not None:
+        moments = add_moments(kind, moments, padded(kind, rows.labeled, len(moments.weight)))
+    if kind == "full":
+        total = np.einsum("kii->", moments.scatter)
+    else:
+        total = np.trace(moments.scatter) if kind == "tied" else moments.scatter.sum()
+    return max(float(total), 0.0) / max(float(moments.weight.sum()), 1e-300) / rows.source.n_features

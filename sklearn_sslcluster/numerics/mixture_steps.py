@@ -83,7 +83,8 @@ def evaluation_of(
 ) -> Evaluation:
     """Choose the way of computing: `largest_square` is that of the norm of a row; `exact` refuses float32."""
     log_weights = np.log(np.maximum(mixture.weights, _SMALLEST))
-    size = largest_square * largest_precision(mixture.gaussians)
+    farthest = max(largest_square, float((mixture.gaussians.means**2).sum(axis=1).max(initial=0.0)))
+    size = farthest * largest_precision(mixture.gaussians)
     for candidate in [np.dtype(np.float32), np.dtype(np.float64)][int(exact or dtype != np.float32) :]:
         if size * np.finfo(candidate).eps <= _EXPANSION_ERROR[candidate]:
             return Evaluation(mixture, log_weights, expand(mixture.gaussians, log_weights), candidate, shift)
@@ -95,9 +96,11 @@ def _largest_square(block: Any, row_data: tuple, shift: np.ndarray | None) -> tu
     if not free.any():
         return (0.0,)
     if issparse(block):
-        return (float(block.multiply(block).sum(axis=1).max()),)
-    Z = shifted(block, shift)
-    return (float(np.einsum("ij,ij->i", Z, Z)[free].max()),)
+        squares = np.asarray(block.multiply(block).sum(axis=1)).ravel()
+    else:
+        Z = shifted(block, shift)
+        squares = np.einsum("ij,ij->i", Z, Z)
+    return (float(squares[free].max()),)
 
 
 def largest_square(source: RowSource, shift: np.ndarray | None) -> float:
@@ -165,9 +168,10 @@ def expectation_statistics(block: Any, row_data: tuple, evaluation: Evaluation) 
     """
     gaussians = evaluation.mixture.gaussians
     kind, (n_components, n_features) = gaussians.kind, gaussians.means.shape
-    codes = row_data[0]
-    if codes is not None and (codes >= 0).any():
-        free = codes < 0
+    weight = free_weight(row_data, block.shape[0])
+    if not weight.all():
+        # Rows without weight may hold values whose squares overflow.
+        free = weight > 0
         block, row_data = block[free], (None, None if row_data[1] is None else row_data[1][free])
     likelihood = 0.0
     weights = np.zeros(n_components)
@@ -334,12 +338,15 @@ class MaximizationSettings:
         Added to the variances.
     prior : NormalInverseWishart or None
         Relative to the shift.
+    known_weight : float
+        Weight of the row by which the weights of known classes are raised, see `component_weights`.
     """
 
     kind: str
     class_weights: str
     regularization: np.ndarray
     prior: NormalInverseWishart | None = None
+    known_weight: float = 1.0
 
 
 def maximize(free: Moments, labeled: Moments | None, settings: MaximizationSettings) -> Mixture:
@@ -357,20 +364,18 @@ def maximize(free: Moments, labeled: Moments | None, settings: MaximizationSetti
         dof = prior.dof + {"full": n_features + 2, "tied": n_features + 1 + n_components}.get(kind, 3)
     # A component without rows keeps the covariance of the regularization (or prior) alone.
     counts = np.maximum(weight, 10 * np.finfo(np.float64).eps) + dof
-    reg = settings.regularization
-    if kind == "full":
-        covariances = scatter / counts[:, None, None]
-        covariances[:, np.arange(n_features), np.arange(n_features)] += reg
-    elif kind == "tied":
-        covariances = scatter / (max(weight.sum(), _SMALLEST) + dof)
-        covariances[np.arange(n_features), np.arange(n_features)] += reg
+    if kind == "tied":
+        counts = np.array(max(weight.sum(), _SMALLEST) + dof)
+    if kind in ("full", "tied"):
+        covariances = scatter / counts[..., None, None]
+        covariances[..., np.arange(n_features), np.arange(n_features)] += settings.regularization
     elif kind == "diag":
-        covariances = np.maximum(scatter, 0) / counts[:, None] + reg
+        covariances = np.maximum(scatter, 0) / counts[:, None] + settings.regularization
     else:
-        covariances = np.maximum(scatter, 0) / (counts * n_features) + reg.mean()
+        covariances = np.maximum(scatter, 0) / (counts * n_features) + settings.regularization.mean()
     gaussians, _ = make_gaussians(kind, means, covariances)
     n_known = 0 if labeled is None else len(labeled.weight)
-    return Mixture(gaussians, component_weights(free.weight, weight, settings.class_weights, n_known))
+    return Mixture(gaussians, component_weights(free.weight, weight, settings, n_known))
 
 
 def padded(kind: str, labeled: Moments, n_components: int) -> Moments:
@@ -391,24 +396,29 @@ def _prior_scale(kind: str, scale: np.ndarray) -> np.ndarray | float:
     return np.diagonal(scale) if kind == "diag" else float(np.trace(scale))
 
 
-def component_weights(free: np.ndarray, everything: np.ndarray, class_weights: str, n_known: int) -> np.ndarray:
+def component_weights(
+    free: np.ndarray, everything: np.ndarray, settings: MaximizationSettings, n_known: int
+) -> np.ndarray:
     """Weights of the components from the weight of their free rows, and of all their rows.
 
     Estimated on free rows, those of known classes count one row more: that a class has labels shows that it exists,
     however few of the free rows belong to it.
     """
-    if class_weights == "uniform":
+    if settings.class_weights == "uniform":
         return np.full(len(free), 1 / len(free))
-    if class_weights == "all" or free.sum() <= 0:
-        counts = everything + 10 * np.finfo(np.float64).eps
+    counts = np.full(len(free), 10 * np.finfo(np.float64).eps)
+    if settings.class_weights == "all" or free.sum() <= 0:
+        counts += everything
     else:
-        counts = free + np.where(np.arange(len(free)) < n_known, 1.0, 10 * np.finfo(np.float64).eps)
+        counts += free
+        counts[:n_known] += settings.known_weight
     return counts / counts.sum()
 
 
-def log_weight_prior(log_weights: np.ndarray, class_weights: str, n_known: int) -> float:
+def log_weight_prior(log_weights: np.ndarray, settings: MaximizationSettings, n_known: int) -> float:
     """Log density, up to a constant, of the prior behind the additional rows of `component_weights`."""
-    return float(log_weights[:n_known].sum()) if class_weights == "unlabeled" else 0.0
+    unlabeled = settings.class_weights == "unlabeled"
+    return settings.known_weight * float(log_weights[:n_known].sum()) if unlabeled else 0.0
 
 
 def log_joint_densities(block: Any, row_data: tuple, parameters: tuple[Evaluation, str]) -> tuple[np.ndarray]:

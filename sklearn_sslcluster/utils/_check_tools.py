@@ -45,9 +45,10 @@ class Rows:
         return self.y == -1
 
 
-def planted(std: float = 0.7, *, n_known: int = 3, seed: int = 0) -> Rows:
+def planted(std: float = 0.7, *, n_known: int = 3, seed: int = 0, times: int = 1) -> Rows:
     """Five blobs of different sizes; all rows of the first `n_known` are labeled, the others hold unnamed classes."""
-    X, truth = make_blobs(_PLANTED_SIZES, centers=_PLANTED_CENTERS, cluster_std=std, random_state=seed)
+    sizes = [times * size for size in _PLANTED_SIZES]
+    X, truth = make_blobs(sizes, centers=_PLANTED_CENTERS, cluster_std=std, random_state=seed)
     return Rows(X, truth, np.where(truth < n_known, truth, -1))
 
 
@@ -66,7 +67,7 @@ def known_and(n_novel: int, *, unlabeled_known: bool, seed: int = 2) -> Rows:
 
 
 def count_parameter(estimator: BaseEstimator) -> str | None:
-    """Name of the parameter for the number of classes: `n_clusters`, or `n_components` of a mixture; None if neither."""
+    """Name of the parameter for the number of classes: `n_clusters`, `n_components` of a mixture, or None."""
     present = estimator.get_params(deep=False)
     return next((name for name in ("n_clusters", "n_components") if name in present), None)
 

@@ -145,8 +145,8 @@ def check_constant_and_duplicate_columns(name: str, estimator: BaseEstimator) ->
 def _assert_fits(name: str, estimator: Any, rows: Rows, what: str, most: int) -> Any:
     """Fit to data that allow for at most so many clusters.
 
-    An estimator with a parameter for their number has to do with fewer; another one, a search for example, may refuse the
-    data with a ValueError that speaks of the number of rows.
+    An estimator with a parameter for their number has to do with fewer; another one, a search for example, may refuse
+    the data with a ValueError that speaks of the number of rows.
     """
     if count_parameter(estimator) is not None:
         estimator.fit(rows.X, rows.y)
@@ -170,7 +170,7 @@ def _rows(X: list, y: list) -> Rows:
 
 @without_warnings
 def check_one_row(name: str, estimator: BaseEstimator) -> None:
-    """One row, labeled or not, is fitted; an estimator that has no number of clusters may refuse it, speaking of the rows."""
+    """One row, labeled or not, is fitted; an estimator without a number of clusters may refuse it, naming the rows."""
     for what, y in (("one unlabeled row", [-1]), ("one labeled row", [4])):
         _assert_fits(name, prepared(estimator), _rows([[1.0, 2.0]], y), what, most=1)
 
