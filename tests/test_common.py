@@ -34,6 +34,7 @@ TEST_PARAMETERS = {
     "NCDSpectralClustering": {"max_iter": 50},
     "SemiSupervisedGaussianMixture": {"n_init": 2, "max_iter": 20, "k_max": 8},
     "SemiSupervisedKMeans": {"n_init": 2, "max_iter": 20},
+    "SplitMergeGaussianMixture": {"n_init": 1, "max_iter": 20, "k_max": 8},
 }
 ESTIMATORS = dict(all_estimators())
 # Importing torch or cvxpy is what these two rooms are for.

@@ -172,7 +172,7 @@ class BaseGaussianMixture(PartialLabelMixin, BaseEstimator):
             raise ValueError(f"n_samples must be at least 1, got {n_samples!r}.")
         random_state = check_random_state(self.random_state)
         counts = random_state.multinomial(n_samples, self.class_prior_)
-        covariances = self._mixture(None).gaussians.full_covariances()
+        covariances = self._mixture().gaussians.full_covariances()
         drawn = [
             random_state.multivariate_normal(mean, covariance, size=int(count))
             for mean, covariance, count in zip(self.means_, covariances, counts, strict=True)
@@ -247,19 +247,19 @@ class BaseGaussianMixture(PartialLabelMixin, BaseEstimator):
     def _blocks(self, X: Any, row_data: tuple = ()) -> RowBlocks:
         return RowBlocks(X, row_data, block_size=getattr(self, "block_size", "auto"))
 
-    def _mixture(self, shift: np.ndarray | None, weights: np.ndarray | None = None) -> Mixture:
-        means = self.means_ if shift is None else self.means_ - shift
-        gaussians = Gaussians(self._kind, means, self.covariances_, self.precisions_cholesky_)
+    def _mixture(self, weights: np.ndarray | None = None) -> Mixture:
+        gaussians = Gaussians(self._kind, self.means_, self.covariances_, self.precisions_cholesky_)
         return Mixture(gaussians, self.weights_ if weights is None else weights)
 
     def _evaluation(self, X: Any, weights: np.ndarray | None = None) -> Evaluation:
-        return self._evaluate(X, self.means_, lambda shift: self._mixture(shift, weights))
+        return self._evaluate(X, self.means_, self._mixture(weights))
 
-    def _evaluate(self, X: Any, means: np.ndarray, mixture: Any) -> Evaluation:
-        """How densities of rows are computed, seen from the middle of the components."""
-        shift = None if issparse(X) else means.mean(axis=0)
+    def _evaluate(self, X: Any, means: np.ndarray, mixture: Mixture) -> Evaluation:
+        """How densities of rows are computed, seen from the middle of the `means` in the coordinates of the rows."""
+        shift = None if issparse(X) else means.mean(axis=0).astype(X.dtype).astype(np.float64)
+        mixture = seen_from(mixture, means, shift)
         exact = getattr(self, "dtype", "auto") == "float64"
-        return evaluation_of(mixture(shift), shift, largest_square(self._blocks(X), shift), X.dtype, exact=exact)
+        return evaluation_of(mixture, shift, largest_square(self._blocks(X), shift), X.dtype, exact=exact)
 
     def _map_joint(self, X: Any, wanted: str, weights: np.ndarray | None = None) -> np.ndarray:
         return self._blocks(X).map(log_joint_densities, (self._evaluation(X, weights), wanted))[0]
@@ -281,7 +281,7 @@ class BaseGaussianMixture(PartialLabelMixin, BaseEstimator):
         """
         shift, blocks = problem.frame.shift, problem.source
         public = mixture.gaussians.means if shift is None else mixture.gaussians.means + shift
-        evaluation = self._evaluate(blocks.X, public, lambda middle: _seen_from(mixture, public, middle))
+        evaluation = self._evaluate(blocks.X, public, mixture)
         codes = blocks.map(log_joint_densities, (evaluation, "code"))[0]
         sizes = blocks.like(blocks.X, (codes, blocks.row_data[0], blocks.row_data[1])).sum(
             size_statistics_of_codes, mixture.n_components
@@ -302,7 +302,7 @@ class BaseGaussianMixture(PartialLabelMixin, BaseEstimator):
             rank[order] = np.arange(len(order))
             codes = rank[codes]
         else:
-            evaluation = self._evaluate(blocks.X, public, lambda middle: _seen_from(mixture, public, middle))
+            evaluation = self._evaluate(blocks.X, public, mixture)
             codes = blocks.map(log_joint_densities, (evaluation, "code"))[0]
         np.copyto(codes, labels.codes, where=labels.codes != UNLABELED)
         names = self._name_classes(labels.classes, len(order) - n_known)
@@ -318,7 +318,7 @@ class BaseGaussianMixture(PartialLabelMixin, BaseEstimator):
             "n_components_": len(order),
             "n_clusters_": len(order),
             "class_prior_": self._class_prior(problem, mixture.weights),
-            "distance_quantiles_": self._distance_quantiles(problem, labels, _seen_from(mixture, public, shift)),
+            "distance_quantiles_": self._distance_quantiles(problem, labels, seen_from(mixture, public, shift)),
         }
 
     def _class_prior(self, problem: CenterProblem, weights: np.ndarray) -> np.ndarray:
@@ -348,7 +348,7 @@ class BaseGaussianMixture(PartialLabelMixin, BaseEstimator):
         return tags
 
 
-def _seen_from(mixture: Mixture, public: np.ndarray, shift: np.ndarray | None) -> Mixture:
+def seen_from(mixture: Mixture, public: np.ndarray, shift: np.ndarray | None) -> Mixture:
     """The mixture with means relative to another shift."""
     old = mixture.gaussians
     means = public if shift is None else public - shift

@@ -42,6 +42,8 @@ from ..numerics import (
 # components then, and in the end, in units of the latter, more where a
 # component has few rows.
 _COARSE_OF_ALL, COARSE, FINE, FEW_ROWS, LARGEST = 0.2, 0.4, 0.01, 1.0, 0.5
+# Distinct rows on which starts and moves are tried.
+MOST_SEARCHED_ROWS = 16384
 _MEAN_STRENGTH = 0.01
 _MORE_DOF = 20
 _PRIOR_KEYS = ("mean", "mean_strength", "dof", "scale")
@@ -174,18 +176,29 @@ def pooled_covariance(problem: CenterProblem, n_known: int) -> np.ndarray:
     return np.atleast_2d(np.cov(dense.T, aweights=weight, bias=True))
 
 
-def niw_prior(prior: Any, problem: CenterProblem, n_known: int, kind: str) -> NormalInverseWishart | None:
-    """The prior that a user asks for, relative to ``problem.frame.shift``."""
+def niw_prior(
+    prior: Any,
+    problem: CenterProblem,
+    n_known: int,
+    kind: str,
+    *,
+    more_dof: int = _MORE_DOF,
+    expected: np.ndarray | None = None,
+) -> NormalInverseWishart | None:
+    """The prior that a user asks for, relative to ``problem.frame.shift``.
+
+    `expected` is its mean covariance where the user gives no scale; None for that within the known classes.
+    """
     if prior is None:
         return None
     given = {} if prior == "labeled" else dict(prior)
     unknown = [key for key in given if key not in _PRIOR_KEYS]
     if unknown:
         raise ValueError(f"prior has no entry {unknown[0]!r}; its entries are {', '.join(_PRIOR_KEYS)}.")
-    if prior == "labeled" and not n_known:
+    if prior == "labeled" and not n_known and expected is None:
         warn_user("prior='labeled', but no row is labeled: the covariance of all rows takes the place.")
     n_features, shift = problem.source.n_features, problem.frame.shift
-    dof = float(given.get("dof", n_features + _MORE_DOF))
+    dof = float(given.get("dof", n_features + more_dof))
     strength = float(given.get("mean_strength", _MEAN_STRENGTH))
     if not dof > n_features - 1:
         raise ValueError(f"prior['dof'] must be above n_features - 1 = {n_features - 1}, got {dof}.")
@@ -203,7 +216,7 @@ def niw_prior(prior: Any, problem: CenterProblem, n_known: int, kind: str) -> No
         if np.linalg.eigvalsh(scale)[0] <= 0:
             raise ValueError("prior['scale'] must be positive definite.")
     else:
-        expected = pooled_covariance(problem, n_known)
+        expected = pooled_covariance(problem, n_known) if expected is None else expected
         # Positive definite even if columns repeat each other.
         expected = expected + FINE * (np.trace(expected) / n_features or mean_variance(problem)) * np.eye(n_features)
         scale = max(dof - (n_features if kind in ("full", "tied") else 1) - 1, 1.0) * expected

@@ -32,6 +32,7 @@ from ._fit_tools import (
     FEW_ROWS,
     FINE,
     LARGEST,
+    MOST_SEARCHED_ROWS,
     first_regularization,
     initial_mixture,
     labels_agreement,
@@ -44,8 +45,7 @@ from ._fit_tools import (
 )
 from ._incremental import IncrementalMixtureMixin
 
-# Distinct rows on which starts and moves are tried, and numbers of components compared.
-_MOST_SEARCHED_ROWS = 16384
+# Distinct rows on which numbers of components are compared.
 _MOST_SWEPT_ROWS = 4096
 _SWEEP_STARTS = 10
 # Searches with ever less regularization, where groups lie far apart.
@@ -80,9 +80,9 @@ class SemiSupervisedGaussianMixture(IncrementalMixtureMixin):
         ``"labeled"``).
     reg_covar : float or "auto", default="auto"
         Added to the variances. ``"auto"``: the mean variance of a feature within the components, times 0.01 plus
-        one over the number of distinct rows a component (at most 0.5). While starts are compared and moves are tried, 0.4
-        times that variance, or at first 0.2 times the mean variance of all rows. A float is used throughout, in squared
-        units of `X`, as in scikit-learn.
+        one over the number of distinct rows a component (at most 0.5). While starts are compared and moves are tried,
+        0.4 times that variance, or at first 0.2 times the mean variance of all rows. A float is used throughout, in
+        squared units of `X`, as in scikit-learn.
     n_init : int, default=20
         Short runs from different starts; the best three are finished and improved by moves.
     init : {"ss-kmeans", "k-means++", "random"}, default="ss-kmeans"
@@ -152,6 +152,16 @@ class SemiSupervisedGaussianMixture(IncrementalMixtureMixin):
         Whether it ended by `tol`.
     distance_quantiles_ : ndarray of shape (n_clusters_, 101)
         Percentiles of the Mahalanobis distance of the training rows of each class, for ``predict(X, reject=...)``.
+    reg_covar_ : float
+        What was added to the variances in the end.
+    n_samples_seen_ : float
+        Weight of the training rows.
+    unlikely_ : float
+        Log density below which ``partial_fit`` keeps rows aside: a hundredth of the training rows have less.
+    unlikely_rows_ : ndarray of shape (n_kept, n_features)
+        Rows that ``partial_fit`` has kept aside.
+    statistics_ : dict of str to ndarray
+        Weights, means and scatters of unlabeled and of labeled rows, after ``partial_fit``.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -307,7 +317,7 @@ class SemiSupervisedGaussianMixture(IncrementalMixtureMixin):
                 fit = expectation_maximization(whole_rows(posed), start, settings, self.max_iter, self.tol, on_step)
                 wanted = start.n_components
             else:
-                fit, wanted, scores = self._search(posed, random_state, on_step)
+                fit, wanted, settings, scores = self._search(posed, random_state, on_step)
         if not fit.converged and fit.n_iter >= self.max_iter:
             warn_user(
                 f"The likelihood still grows after max_iter={self.max_iter} iterations; raise max_iter or tol.",
@@ -315,11 +325,12 @@ class SemiSupervisedGaussianMixture(IncrementalMixtureMixin):
             )
         fitted = self._mixture_attributes(problem, labels, fit.mixture, keep_all=start is not None)
         self._warn_if_fewer(wanted, fitted["n_clusters_"])
-        self._set_fitted(**fitted, **scores, **self._run_attributes(fit))
+        running = self._running_attributes(posed, fit.mixture, settings)
+        self._set_fitted(**fitted, **scores, **self._run_attributes(fit), **running)
         return self
 
     def _search(self, posed: Any, random_state: np.random.RandomState, on_step: Any) -> tuple:
-        """(fit on all rows, components wanted, further attributes) without a given start."""
+        """(fit on all rows, components wanted, its settings, further attributes) without a given start."""
         problem = thinned(posed.problem, self._n_searched(posed), random_state)
         few = thinned(problem, _MOST_SWEPT_ROWS, random_state)
         settings, scores = posed.settings, {}
@@ -343,7 +354,7 @@ class SemiSupervisedGaussianMixture(IncrementalMixtureMixin):
             fit = lower_regularization(task, fit, final, random_state)
         if not task.problem.sample.complete:
             fit = expectation_maximization(whole_rows(posed), fit.mixture, final, self.max_iter, self.tol, on_step)
-        return fit, wanted, scores
+        return fit, wanted, final, scores
 
     def _sweep(
         self, posed: Any, swept: MixtureTask, task: MixtureTask, random_state: np.random.RandomState, on_step: Any
@@ -367,7 +378,7 @@ class SemiSupervisedGaussianMixture(IncrementalMixtureMixin):
 
     def _n_searched(self, posed: Any) -> int:
         n_features = posed.problem.source.n_features
-        return max(_MOST_SEARCHED_ROWS * 32 // max(n_features, 32), 4096, 8 * n_features)
+        return max(MOST_SEARCHED_ROWS * 32 // max(n_features, 32), 4096, 8 * n_features)
 
     def _task(self, posed: Any, problem: Any, settings: MaximizationSettings) -> MixtureTask:
         rows = posed.rows_of(problem)

@@ -31,7 +31,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "size_statistics_of_codes",
         ],
         "class_count": ["choose_by_labels", "choose_n_clusters", "thinned"],
-        "distinct": ["RowSource", "WeightedRows", "distinct_rows", "lexicographic_order"],
+        "distinct": ["RowSource", "WeightedRows", "distinct_rows", "free_weight", "lexicographic_order"],
         "gaussians": [
             "COVARIANCE_TYPES",
             "Gaussians",
@@ -53,6 +53,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "component_codes",
             "expectation",
             "expectation_maximization",
+            "group_moments",
             "hard_mixture",
             "labeled_moments",
             "measure_rows",
@@ -65,6 +66,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "mixture_search": [
             "INITS",
             "MixtureTask",
+            "best_fits",
             "lower_regularization",
             "search",
             "start_mixture",
@@ -85,6 +87,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "model_order": ["CRITERIA", "is_one_cluster", "pairwise_distances", "select_k", "silhouette"],
         "quantiles": ["beyond_quantile", "quantiles_by_class"],
+        "split_merge": ["MoveSettings", "SplitMergeRun", "empirical_dof"],
         "spectral": [
             "Affinity",
             "Embedding",

@@ -251,7 +251,7 @@ def exchange(
         trials.sort(key=lambda trial: -trial[0])
         better = None
         for _, i, a, b in trials[:n_trials]:
-            merged = joined(divided(fit.mixture, splits[i]), _with_empty(fit.moments), rows.labeled, (a, b), settings)
+            merged = joined(divided(fit.mixture, splits[i]), with_empty(fit.moments), rows.labeled, (a, b), settings)
             moved = expectation_maximization(rows, merged, settings, _MOVE_ITER, _REFINE_TOL)
             if moved.objective > fit.objective + _REFINE_TOL:
                 better = moved
@@ -262,7 +262,7 @@ def exchange(
     return fit
 
 
-def _with_empty(moments: Moments) -> Moments:
+def with_empty(moments: Moments) -> Moments:
     return Moments(
         np.append(moments.weight, 0.0),
         np.vstack([moments.means, np.zeros((1, moments.means.shape[1]))]),
