@@ -1,45 +1,27 @@
 """Speed and memory, as ratios against a named peer in the same run.
 
 ``python -m benchmarks.speed discovery``: k-means estimators against scikit-learn's KMeans, and the peak memory of a fit
-over a memory-mapped file.
+over a memory-mapped file. ``python -m benchmarks.speed mixture``: iterations of Gaussian mixtures against
+scikit-learn's, beside the multiply-add limit of the machine, and memory.
 """
 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import statistics
 import tempfile
-import threading
-import time
 import warnings
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 from sklearn.cluster import KMeans, SpectralClustering
 from sklearn.datasets import make_blobs
 
+from benchmarks import _speed_mixture
+from benchmarks._timing import interleaved, peak_memory, seconds, write_blobs
 from sklearn_sslcluster.datasets import make_partially_labeled_blobs
 from sklearn_sslcluster.discovery import NCDKMeans, NCDSpectralClustering, SemiSupervisedKMeans
 from sklearn_sslcluster.engine import RowBlocks
 from sklearn_sslcluster.metrics import clustering_accuracy
 from sklearn_sslcluster.numerics import Frame, LloydSettings, lloyd, no_anchors
-
-
-def seconds(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
-
-
-def interleaved(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median seconds of each call, all calls once a round, so that a busy moment of the machine meets them all."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(repeats):
-        for name, call in calls.items():
-            times[name].append(seconds(call))
-    return {name: statistics.median(values) for name, values in times.items()}
 
 
 def whole_fits(X: np.ndarray, truth: np.ndarray, k: int, repeats: int) -> None:
@@ -99,33 +81,9 @@ def iterations(X: np.ndarray, k: int, repeats: int) -> None:
     print(f"| {len(X):,} | {X.shape[1]} | {k} | {X.dtype} | 1 | {ratios} |", flush=True)
 
 
-def anonymous_memory() -> tuple[int, int]:
-    """(RssAnon, VmHWM) of this process, in MB."""
-    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return tuple(int(lines[key].split()[0]) // 1024 for key in ("RssAnon", "VmHWM"))
-
-
-def fit_and_watch(path: str, shape: tuple[int, int], labeled: bool, out: multiprocessing.Queue) -> None:
-    """Fit over a memory map in a fresh process, sampling RssAnon meanwhile."""
-    X = np.memmap(path, dtype=np.float32, mode="r", shape=shape)
+def fit_kmeans(X: np.ndarray, labeled: bool) -> int:
     y = np.where(np.arange(len(X)) % 10 == 0, np.arange(len(X)) % 3, -1) if labeled else None
-    model = SemiSupervisedKMeans(20, n_init=5, max_iter=20, random_state=0)
-    before = anonymous_memory()[0]
-    peak = [before]
-    done = threading.Event()
-
-    def sample() -> None:
-        while not done.wait(0.01):
-            peak.append(anonymous_memory()[0])
-
-    watcher = threading.Thread(target=sample)
-    watcher.start()
-    start = time.perf_counter()
-    model.fit(X, y)
-    elapsed = time.perf_counter() - start
-    done.set()
-    watcher.join()
-    out.put((max(peak) - before, anonymous_memory()[1], model.n_iter_, elapsed))
+    return SemiSupervisedKMeans(20, n_init=5, max_iter=20, random_state=0).fit(X, y).n_iter_
 
 
 def memory(gigabytes: float, d: int) -> None:
@@ -135,22 +93,9 @@ def memory(gigabytes: float, d: int) -> None:
     print("| labels | peak RssAnon above the value after import, MB | VmHWM, MB (file pages included) | iterations |")
     print("|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
-        path = str(Path(folder) / "rows.f32")
-        rows = np.memmap(path, dtype=np.float32, mode="w+", shape=(n, d))
-        rng = np.random.default_rng(0)
-        centers = rng.normal(scale=3, size=(20, d)).astype(np.float32)
-        for start in range(0, n, 2**20):
-            block = rows[start : start + 2**20]
-            block[:] = centers[rng.integers(20, size=len(block))] + rng.standard_normal(block.shape, dtype=np.float32)
-        rows.flush()
-        del rows
-        context = multiprocessing.get_context("spawn")
+        path = write_blobs(folder, n, d)
         for labeled in (False, True):
-            out = context.Queue()
-            process = context.Process(target=fit_and_watch, args=(path, (n, d), labeled, out))
-            process.start()
-            anonymous, highest, n_iter, _ = out.get()
-            process.join()
+            anonymous, highest, n_iter = peak_memory(fit_kmeans, path, (n, d), labeled)
             print(f"| {'a tenth' if labeled else 'none'} | {anonymous} | {highest} | {n_iter} |", flush=True)
 
 
@@ -201,13 +146,13 @@ def blobs(n: int, d: int, k: int, dtype: type, spread: float = 3.0) -> tuple[np.
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("family", choices=["discovery"])
+    parser.add_argument("family", choices=["discovery", "mixture"])
     parser.add_argument("--n", type=int, default=1_000_000)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--gigabytes", type=float, default=4.0)
-    parser.add_argument("--tables", nargs="*", default=["fits", "iterations", "spectral", "memory"])
+    parser.add_argument("--tables", nargs="*", default=["fits", "iterations", "spectral", "memory", "rows"])
     options = parser.parse_args()
-    {"discovery": discovery}[options.family](options)
+    {"discovery": discovery, "mixture": _speed_mixture.mixture}[options.family](options)
 
 
 if __name__ == "__main__":

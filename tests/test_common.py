@@ -32,6 +32,7 @@ TEST_PARAMETERS = {
     },
     "NCDKMeans": {"n_init": 2, "max_iter": 20},
     "NCDSpectralClustering": {"max_iter": 50},
+    "ProbabilisticPartitivePartitioning": {"n_repeats": 2, "max_iter": 20},
     "SemiSupervisedGaussianMixture": {"n_init": 2, "max_iter": 20, "k_max": 8},
     "SemiSupervisedKMeans": {"n_init": 2, "max_iter": 20},
     "SplitMergeGaussianMixture": {"n_init": 1, "max_iter": 20, "k_max": 8},
@@ -104,7 +105,8 @@ def test_tags_dodge_no_check(name):
     assert not tags.non_deterministic
     assert tags.requires_fit
     assert tags.target_tags == plain.target_tags
-    # Sparse rows are documented input where they are accepted (by mixtures for some covariances); nothing else differs from scikit-learn's own clusterer.
+    # Sparse rows are documented input where they are accepted (by mixtures for some covariances); nothing else differs
+    # from scikit-learn's own clusterer.
     documented = type(estimator).fit.__doc__.partition("y :")[0]
     assert not tags.input_tags.sparse or "sparse" in documented or "estimator" in estimator.get_params()
     tags.input_tags.sparse = plain.input_tags.sparse

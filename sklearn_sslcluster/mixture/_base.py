@@ -8,13 +8,14 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ..base import PartialLabelMixin, order_by_size
 from ..engine import RowBlocks
-from ..labels import UNLABELED, PartialLabels, decode
+from ..labels import UNLABELED, PartialLabels, decode, warn_user
 from ..numerics import (
     COVARIANCE_TYPES,
     CenterProblem,
@@ -190,6 +191,7 @@ class BaseGaussianMixture(PartialLabelMixin, BaseEstimator):
         Returns
         -------
         bic : float
+            Twice a description length in nats.
         """
         log_prob = self.score_samples(X)
         return float(-2 * log_prob.sum() + self._n_parameters() * np.log(len(log_prob)))
@@ -205,6 +207,7 @@ class BaseGaussianMixture(PartialLabelMixin, BaseEstimator):
         Returns
         -------
         aic : float
+            Twice an expected loss in nats.
         """
         return float(-2 * self.score_samples(X).sum() + 2 * self._n_parameters())
 
@@ -295,6 +298,12 @@ class BaseGaussianMixture(PartialLabelMixin, BaseEstimator):
                 # Without the components that were dropped some rows may change sides.
                 codes = np.zeros(0, dtype=np.int32)
         else:
+            if (sizes[n_known:] <= 0).any():
+                warn_user(
+                    f"{int((sizes[n_known:] <= 0).sum())} components of the given start ended without rows; give other "
+                    "start means, or fewer components.",
+                    ConvergenceWarning,
+                )
             order = np.concatenate([order, n_known + order_by_size(sizes[n_known:], public[n_known:])])
         mixture, public = mixture.subset(order), public[order]
         if len(codes):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from scipy.linalg import cho_solve, cholesky
+from scipy.sparse import issparse
 from sklearn.utils.validation import _check_sample_weight
 
 from ..labels import PartialLabels, warn_user
@@ -27,6 +29,7 @@ from ..numerics import (
     hard_mixture,
     labeled_moments,
     labeled_rows,
+    log_densities,
     log_joint_densities,
     make_gaussians,
     maximize,
@@ -38,12 +41,13 @@ from ..numerics import (
     shifted,
 )
 
-# Regularization by "auto" while searching, in units of the mean variance of a feature at first and of that within the
-# components then, and in the end, in units of the latter, more where a
-# component has few rows.
+# Regularization by "auto" while searching, in units of the variance of a feature at first and of that within the
+# components then, and in the end, in units of the latter, more where a component has few rows.
 _COARSE_OF_ALL, COARSE, FINE, FEW_ROWS, LARGEST = 0.2, 0.4, 0.01, 1.0, 0.5
 # Distinct rows on which starts and moves are tried.
 MOST_SEARCHED_ROWS = 16384
+# A feature is constant if its standard deviation is less than so many roundings of its mean.
+_CONSTANT = 16.0
 _MEAN_STRENGTH = 0.01
 _MORE_DOF = 20
 _PRIOR_KEYS = ("mean", "mean_strength", "dof", "scale")
@@ -141,27 +145,37 @@ def _check_range(problem: CenterProblem, dtype: np.dtype) -> None:
         raise ValueError(f"X holds values so close that squared distances vanish in {dtype}; scale its columns.")
 
 
-def mean_variance(problem: CenterProblem) -> float:
-    """Mean variance of a feature: of the unlabeled rows, or of labeled ones where these have none; 1 for equal rows."""
-    anchors, n_features = problem.anchors, problem.source.n_features
-    within = anchors.scatter / max(float(anchors.weight.sum()), 1e-300) / n_features if len(anchors.weight) else 0.0
-    spread = max(problem.frame.variance, within)
-    if spread > 0:
-        return spread
-    largest = float(np.abs(anchors.means).max(initial=0.0)) ** 2 if len(anchors.weight) else 0.0
-    return largest if largest > 0 else 1.0
+def feature_variances(problem: CenterProblem) -> np.ndarray:
+    """Variance of each feature among the distinct unlabeled rows, or among labeled ones where these have none.
+
+    Constant features get the mean of the others, or 1: they tell nothing, whatever their variance is taken to be.
+    """
+    X, weight = problem.sample.X, problem.sample.weight
+    if not weight.sum() > 0:
+        rows = labeled_rows(problem.source, np.random.RandomState(0))
+        X, weight = shifted(rows.X.astype(np.float64), problem.frame.shift), rows.weight
+    mean = np.asarray(weight @ X).ravel() / weight.sum()
+    squares = X.multiply(X) if issparse(X) else X**2
+    variances = np.asarray(weight @ squares).ravel() / weight.sum() - mean**2
+    magnitude = np.abs(mean) if problem.frame.shift is None else np.abs(problem.frame.shift)
+    varies = variances > (_CONSTANT * np.finfo(np.float64).eps * magnitude) ** 2
+    if not varies.any():
+        # Equal rows, or one.
+        largest = float(magnitude.max(initial=0.0)) ** 2
+        return np.full(len(variances), largest if largest > 0 else 1.0)
+    return np.where(varies, variances, variances[varies].mean())
 
 
 def first_regularization(reg_covar: float | str, problem: CenterProblem) -> np.ndarray:
     """Regularization of a first search, (n_features,)."""
-    value = _COARSE_OF_ALL * mean_variance(problem) if reg_covar == "auto" else float(reg_covar)
-    return np.full(problem.source.n_features, value)
+    if reg_covar == "auto":
+        return _COARSE_OF_ALL * feature_variances(problem)
+    return np.full(problem.source.n_features, float(reg_covar))
 
 
-def variance_of_start(mixture: Mixture) -> float:
-    """Mean variance of a feature within the components of a start."""
-    covariances = mixture.gaussians.full_covariances()
-    return float(mixture.weights @ np.einsum("kii->k", covariances)) / covariances.shape[-1]
+def variances_of_start(mixture: Mixture) -> np.ndarray:
+    """Variance of each feature within the components of a start."""
+    return mixture.weights @ np.einsum("kii->ki", mixture.gaussians.full_covariances())
 
 
 def pooled_covariance(problem: CenterProblem, n_known: int) -> np.ndarray:
@@ -174,6 +188,23 @@ def pooled_covariance(problem: CenterProblem, n_known: int) -> np.ndarray:
         return np.zeros((X.shape[1], X.shape[1]))
     dense = X if isinstance(X, np.ndarray) else X.toarray()
     return np.atleast_2d(np.cov(dense.T, aweights=weight, bias=True))
+
+
+def _number(given: dict, key: str, default: float) -> float:
+    value = given.get(key, default)
+    if not isinstance(value, Real) or not np.isfinite(value):
+        raise ValueError(f"prior[{key!r}] must be a finite number, got {value!r}.")
+    return float(value)
+
+
+def _array(value: Any, name: str) -> np.ndarray:
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must hold numbers, got {value!r}.") from None
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} must be finite.")
+    return array
 
 
 def niw_prior(
@@ -198,19 +229,19 @@ def niw_prior(
     if prior == "labeled" and not n_known and expected is None:
         warn_user("prior='labeled', but no row is labeled: the covariance of all rows takes the place.")
     n_features, shift = problem.source.n_features, problem.frame.shift
-    dof = float(given.get("dof", n_features + more_dof))
-    strength = float(given.get("mean_strength", _MEAN_STRENGTH))
+    dof = _number(given, "dof", n_features + more_dof)
+    strength = _number(given, "mean_strength", _MEAN_STRENGTH)
     if not dof > n_features - 1:
         raise ValueError(f"prior['dof'] must be above n_features - 1 = {n_features - 1}, got {dof}.")
     if not strength > 0:
         raise ValueError(f"prior['mean_strength'] must be positive, got {strength}.")
-    mean = np.asarray(given["mean"], dtype=np.float64) if "mean" in given else np.zeros(n_features)
+    mean = _array(given["mean"], "prior['mean']") if "mean" in given else np.zeros(n_features)
     if mean.shape != (n_features,):
         raise ValueError(f"prior['mean'] must have shape ({n_features},), got {mean.shape}.")
     if "mean" in given and shift is not None:
         mean = mean - shift
     if "scale" in given:
-        scale = np.asarray(given["scale"], dtype=np.float64)
+        scale = _array(given["scale"], "prior['scale']")
         if scale.shape != (n_features, n_features) or not np.allclose(scale, scale.T):
             raise ValueError(f"prior['scale'] must be a symmetric matrix of shape ({n_features}, {n_features}).")
         if np.linalg.eigvalsh(scale)[0] <= 0:
@@ -218,7 +249,8 @@ def niw_prior(
     else:
         expected = pooled_covariance(problem, n_known) if expected is None else expected
         # Positive definite even if columns repeat each other.
-        expected = expected + FINE * (np.trace(expected) / n_features or mean_variance(problem)) * np.eye(n_features)
+        variances = np.where(np.diagonal(expected) > 0, np.diagonal(expected), feature_variances(problem))
+        expected = expected + FINE * np.diag(variances)
         scale = max(dof - (n_features if kind in ("full", "tied") else 1) - 1, 1.0) * expected
     return NormalInverseWishart(mean, strength, dof, scale)
 
@@ -255,7 +287,7 @@ def initial_mixture(estimator: Any, posed: Posed, given: dict[str, Any]) -> Mixt
     """Start from given weights, means or precisions; what is missing comes from the nearest means."""
     problem, labels, settings = posed.problem, posed.labels, posed.settings
     shift, n_features = problem.frame.shift, problem.source.n_features
-    arrays = {name: None if value is None else np.asarray(value, dtype=np.float64) for name, value in given.items()}
+    arrays = {name: None if value is None else _array(value, f"{name}_init") for name, value in given.items()}
     n_components = _n_given(estimator, labels, arrays)
     shapes = {
         "weights": (n_components,),
@@ -268,8 +300,8 @@ def initial_mixture(estimator: Any, posed: Posed, given: dict[str, Any]) -> Mixt
         }[settings.kind],
     }
     for name, value in arrays.items():
-        if value is not None and (value.shape != shapes[name] or not np.isfinite(value).all()):
-            raise ValueError(f"{name}_init must be finite and of shape {shapes[name]}, got shape {value.shape}.")
+        if value is not None and value.shape != shapes[name]:
+            raise ValueError(f"{name}_init must be of shape {shapes[name]}, got shape {value.shape}.")
     weights, means, precisions = arrays["weights"], arrays["means"], arrays["precisions"]
     if weights is not None and (weights.min() < 0 or not np.isclose(weights.sum(), 1)):
         raise ValueError(f"weights_init must be non-negative with sum 1, got {weights.tolist()}.")
@@ -316,11 +348,24 @@ def _inverse(precisions: np.ndarray, kind: str) -> np.ndarray:
             raise ValueError("precisions_init must be positive.")
         return 1 / precisions
     stack = precisions if kind == "full" else precisions[None]
+    if not np.allclose(stack, stack.transpose(0, 2, 1), rtol=1e-6, atol=1e-12 * np.abs(stack).max()):
+        raise ValueError("precisions_init must be symmetric and positive definite.")
     try:
         inverse = np.stack([cho_solve((cholesky(one, lower=True), True), np.eye(len(one))) for one in stack])
     except np.linalg.LinAlgError:
         raise ValueError("precisions_init must be symmetric and positive definite.") from None
     return inverse if kind == "full" else inverse[0]
+
+
+def _homes(places: list[int | None], mixture: Mixture, posed: Posed) -> list[int | None]:
+    """Places of classes that have no component by name: the one most likely at their mean, if it is free."""
+    for code, place in enumerate(places):
+        if place is None:
+            mean = posed.labeled.means[code][None]  # type: ignore[union-attr]
+            joint = log_densities(mean, mixture.gaussians)[:, 0] + np.log(np.maximum(mixture.weights, 1e-300))
+            home = int(np.argmax(joint))
+            places = [*places[:code], None if home in places else home, *places[code + 1 :]]
+    return places
 
 
 def previous_mixture(estimator: Any, posed: Posed) -> Mixture | None:
@@ -341,6 +386,7 @@ def previous_mixture(estimator: Any, posed: Posed) -> Mixture | None:
         return None
     names = estimator.classes_.tolist()
     places = [names.index(name) if name in names else None for name in labels.classes.tolist()]
+    places = _homes(places, Mixture(old, estimator.weights_), posed)
     rest = [k for k in range(len(names)) if k not in places]
     if estimator.n_components != "auto":
         n_novel = max(estimator.n_components - labels.n_known, 0)

@@ -9,7 +9,7 @@ from sklearn.utils.validation import _check_sample_weight
 
 from ..base import restore_on_failure
 from ..labels import UNLABELED, decode
-from ..numerics import MaximizationSettings, Mixture, log_joint_densities
+from ..numerics import MaximizationSettings, Mixture, NormalInverseWishart, log_joint_densities
 from ._base import BaseGaussianMixture
 from ._running_state import RunningState
 
@@ -85,12 +85,21 @@ class IncrementalMixtureMixin(BaseGaussianMixture):
         if len(density):
             unlikely = np.quantile(density, _UNLIKELY, weights=problem.sample.weight, method="inverted_cdf")
         return {
-            "reg_covar_": float(settings.regularization[0]),
+            "reg_covar_": settings.regularization,
             "n_samples_seen_": float(problem.frame.weight + problem.anchors.weight.sum()),
             "unlikely_": float(unlikely),
+            "prior_": _as_dict(settings.prior, problem.frame.shift),
             "unlikely_rows_": np.zeros((0, problem.source.n_features)),
         }
 
     def _density_under(self, X: Any, mixture: Mixture) -> np.ndarray:
         evaluation = self._evaluate(X, mixture.gaussians.means, mixture)
         return self._blocks(X).map(log_joint_densities, (evaluation, "density"))[0]
+
+
+def _as_dict(prior: NormalInverseWishart | None, shift: np.ndarray | None) -> dict[str, Any] | None:
+    """A prior in the coordinates of the rows, as the parameter `prior` takes it."""
+    if prior is None:
+        return None
+    mean = prior.mean if shift is None else prior.mean + shift
+    return {"mean": mean, "mean_strength": prior.mean_strength, "dof": prior.dof, "scale": prior.scale}

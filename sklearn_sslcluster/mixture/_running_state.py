@@ -16,6 +16,7 @@ from ..numerics import (
     MaximizationSettings,
     Mixture,
     Moments,
+    NormalInverseWishart,
     add_moments,
     expectation,
     free_weight,
@@ -48,7 +49,7 @@ class RunningState:
         self.buffer: np.ndarray
         self.threshold = -np.inf
         self.quantiles: np.ndarray
-        self.regularization = 0.0
+        self.regularization = np.zeros(0)
         self.kind = "full"
         self.ranks = np.arange(len(names), dtype=np.int32)
 
@@ -72,13 +73,13 @@ class RunningState:
         weight, n_features = self.n_seen * model.class_prior_, model.means_.shape[1]
         ridge = self.regularization
         if self.kind == "full":
-            scatter = weight[:, None, None] * (model.covariances_ - ridge * np.eye(n_features))
+            scatter = weight[:, None, None] * (model.covariances_ - np.diag(ridge))
         elif self.kind == "tied":
-            scatter = weight.sum() * (model.covariances_ - ridge * np.eye(n_features))
+            scatter = weight.sum() * (model.covariances_ - np.diag(ridge))
         elif self.kind == "diag":
             scatter = weight[:, None] * (model.covariances_ - ridge)
         else:
-            scatter = weight * n_features * (model.covariances_ - ridge)
+            scatter = weight * n_features * (model.covariances_ - ridge.mean())
         return Moments(weight, model.means_.copy(), scatter)
 
     def nothing(self, n_groups: int | None = None) -> Moments:
@@ -90,7 +91,8 @@ class RunningState:
 
     def settings(self, model: Any) -> MaximizationSettings:
         weights = "all" if model.class_weights == "unlabeled" and not self.free.weight.any() else model.class_weights
-        return MaximizationSettings(self.kind, weights, np.full(self.free.means.shape[1], self.regularization))
+        prior = None if model.prior_ is None else NormalInverseWishart(**model.prior_)
+        return MaximizationSettings(self.kind, weights, self.regularization, prior)
 
     def mixture(self, model: Any) -> Mixture:
         # Known classes may stand anywhere: their weight is raised by hand.

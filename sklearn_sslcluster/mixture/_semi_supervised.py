@@ -25,7 +25,8 @@ from ..numerics import (
     search,
     sweep,
     thinned,
-    within_variance,
+    with_dense_sample,
+    within_variances,
 )
 from ._fit_tools import (
     COARSE,
@@ -40,7 +41,7 @@ from ._fit_tools import (
     partition_score,
     pose,
     previous_mixture,
-    variance_of_start,
+    variances_of_start,
     whole_rows,
 )
 from ._incremental import IncrementalMixtureMixin
@@ -49,7 +50,7 @@ from ._incremental import IncrementalMixtureMixin
 _MOST_SWEPT_ROWS = 4096
 _SWEEP_STARTS = 10
 # Searches with ever less regularization, where groups lie far apart.
-_ROUNDS = 3
+_ROUNDS, _MUCH_LESS = 3, 0.5
 
 
 class SemiSupervisedGaussianMixture(IncrementalMixtureMixin):
@@ -79,10 +80,10 @@ class SemiSupervisedGaussianMixture(IncrementalMixtureMixin):
         ``"scale"`` (ndarray of shape (n_features, n_features), default so that the mean covariance is that of
         ``"labeled"``).
     reg_covar : float or "auto", default="auto"
-        Added to the variances. ``"auto"``: the mean variance of a feature within the components, times 0.01 plus
-        one over the number of distinct rows a component (at most 0.5). While starts are compared and moves are tried,
-        0.4 times that variance, or at first 0.2 times the mean variance of all rows. A float is used throughout, in
-        squared units of `X`, as in scikit-learn.
+        Added to the variances. ``"auto"``: the variance of each feature within the components, times 0.01 plus one over
+        the number of distinct rows a component (at most 0.5). While starts are compared and moves are tried, 0.4 times
+        that variance, or at first 0.2 times the variance of all rows. A float is used throughout and for all features,
+        in squared units of `X`, as in scikit-learn.
     n_init : int, default=20
         Short runs from different starts; the best three are finished and improved by moves.
     init : {"ss-kmeans", "k-means++", "random"}, default="ss-kmeans"
@@ -145,15 +146,17 @@ class SemiSupervisedGaussianMixture(IncrementalMixtureMixin):
     lower_bound_ : float
         Mean penalized log likelihood of a row, labeled rows included; see Notes.
     lower_bounds_ : list of float
-        The same after each iteration of the last run; it never falls.
+        The same after each iteration of the last run; it never falls, unless by a large float `reg_covar`.
     n_iter_ : int
         Iterations of the last run.
     converged_ : bool
         Whether it ended by `tol`.
     distance_quantiles_ : ndarray of shape (n_clusters_, 101)
         Percentiles of the Mahalanobis distance of the training rows of each class, for ``predict(X, reject=...)``.
-    reg_covar_ : float
+    reg_covar_ : ndarray of shape (n_features,)
         What was added to the variances in the end.
+    prior_ : dict or None
+        The prior, all its entries given.
     n_samples_seen_ : float
         Weight of the training rows.
     unlikely_ : float
@@ -198,7 +201,8 @@ class SemiSupervisedGaussianMixture(IncrementalMixtureMixin):
     the largest gain. Classes that are no Gaussians are therefore not taken to pieces. It supposes that known and novel
     classes are of a kind, and of similar size.
 
-    Regularization added to variances is no part of the likelihood: a run whose likelihood falls by it ends there.
+    Regularization added to variances is no part of the likelihood, which it may let fall. With ``reg_covar="auto"`` a
+    run ends before it does; with a float it goes on until the likelihood settles, as in scikit-learn.
 
     References
     ----------
@@ -313,7 +317,7 @@ class SemiSupervisedGaussianMixture(IncrementalMixtureMixin):
                 return step(lambda: self._state(posed, mixture, objective))
 
             if start is not None:
-                settings = self._final_settings(posed, variance_of_start(start), start.n_components)
+                settings = self._final_settings(posed, variances_of_start(start), start.n_components)
                 fit = expectation_maximization(whole_rows(posed), start, settings, self.max_iter, self.tol, on_step)
                 wanted = start.n_components
             else:
@@ -331,7 +335,7 @@ class SemiSupervisedGaussianMixture(IncrementalMixtureMixin):
 
     def _search(self, posed: Any, random_state: np.random.RandomState, on_step: Any) -> tuple:
         """(fit on all rows, components wanted, its settings, further attributes) without a given start."""
-        problem = thinned(posed.problem, self._n_searched(posed), random_state)
+        problem = with_dense_sample(thinned(posed.problem, self._n_searched(posed), random_state))
         few = thinned(problem, _MOST_SWEPT_ROWS, random_state)
         settings, scores = posed.settings, {}
         wanted = None if self.n_components == "auto" else posed.labels.n_known + self._n_novel_wanted(posed.labels)
@@ -343,12 +347,12 @@ class SemiSupervisedGaussianMixture(IncrementalMixtureMixin):
                 wanted, criterion, candidates = self._sweep(posed, swept, task, random_state, on_step)
                 scores["n_components_scores_"] = criterion
             fit = search(task, wanted - posed.labels.n_known, random_state, candidates, on_step)
-            within = within_variance(task.rows, fit, settings.kind)
-            smaller = COARSE * within
-            if self.reg_covar != "auto" or not 0 < smaller < settings.regularization[0] / 2:
+            within = within_variances(task.rows, fit, settings.kind)
+            smaller = np.where(within > 0, COARSE * within, settings.regularization)
+            if self.reg_covar != "auto" or not np.median(smaller / settings.regularization) < _MUCH_LESS:
                 break
             # Groups lie so far apart that what was little in units of all the variance is much within them.
-            settings = replace(settings, regularization=np.full_like(settings.regularization, smaller))
+            settings = replace(settings, regularization=smaller)
         final = self._final_settings(posed, within, wanted)
         if self.reg_covar == "auto":
             fit = lower_regularization(task, fit, final, random_state)
@@ -368,7 +372,7 @@ class SemiSupervisedGaussianMixture(IncrementalMixtureMixin):
         wanted = max(criterion, key=criterion.__getitem__)
         return wanted, criterion, [task.run(fits[wanted].mixture)]
 
-    def _final_settings(self, posed: Any, within: float, n_components: int) -> MaximizationSettings:
+    def _final_settings(self, posed: Any, within: np.ndarray, n_components: int) -> MaximizationSettings:
         """Settings with the regularization that the result has."""
         if self.reg_covar != "auto":
             return posed.settings
@@ -437,7 +441,9 @@ class SemiSupervisedGaussianMixture(IncrementalMixtureMixin):
             class_weights = "all"
         regularization = first_regularization(self.reg_covar, problem)
         prior = niw_prior(self.prior, problem, labels.n_known, self.covariance_type)
-        return MaximizationSettings(self.covariance_type, class_weights, regularization, prior=prior)
+        return MaximizationSettings(
+            self.covariance_type, class_weights, regularization, prior, monotone=self.reg_covar == "auto"
+        )
 
 
 def _objective(fit: MixtureFit) -> float:

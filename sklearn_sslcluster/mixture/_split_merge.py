@@ -25,9 +25,10 @@ from ..numerics import (
     thinned,
 )
 from ._base import BaseGaussianMixture
-from ._fit_tools import MOST_SEARCHED_ROWS, mean_variance, niw_prior, pose, whole_rows
+from ._fit_tools import MOST_SEARCHED_ROWS, feature_variances, niw_prior, pose, whole_rows
 
-_MORE_DOF = 100
+# Degrees of freedom of the prior beyond the number of features: for each feature, and at most.
+_DOF_PER_FEATURE, _MOST_DOF = 5, 100
 # Without labels: components to begin with, whose spread the prior takes, and how little it is trusted.
 _UNLABELED_START = 8
 _UNLABELED_DOF = 3
@@ -53,9 +54,9 @@ class SplitMergeGaussianMixture(BaseGaussianMixture):
         ``min(1, ratio)``, and keeps the most probable partition it has seen.
     prior : "labeled" or dict, default="labeled"
         Normal-inverse-Wishart prior of every component. ``"labeled"``: its mean covariance is that within the known
-        classes with ``n_features + 100`` degrees of freedom; without labels, within a start of eight components with
-        ``n_features + 3``. A dict may hold
-        ``"mean"``, ``"mean_strength"``, ``"dof"`` and ``"scale"``, see :class:`SemiSupervisedGaussianMixture`.
+        classes, with ``n_features + min(5 * n_features, 100)`` degrees of freedom; without labels, that within a start
+        of eight components, with ``n_features + 3``. A dict may hold ``"mean"``, ``"mean_strength"``, ``"dof"`` and
+        ``"scale"``, see :class:`SemiSupervisedGaussianMixture`.
     min_size : float, default=5
         Fewest distinct rows that a split leaves on each side.
     absorb : bool, default=True
@@ -297,7 +298,7 @@ class SplitMergeGaussianMixture(BaseGaussianMixture):
         class_weights = self.class_weights
         if class_weights == "unlabeled" and not problem.frame.weight:
             class_weights = "all"
-        ridge = np.full(problem.source.n_features, _SMALLEST_RIDGE * mean_variance(problem))
+        ridge = _SMALLEST_RIDGE * feature_variances(problem)
         return MaximizationSettings("full", class_weights, ridge)
 
     def _with_prior(self, posed: Any, task: MixtureTask, n_novel: int, seed: int) -> MaximizationSettings:
@@ -306,7 +307,8 @@ class SplitMergeGaussianMixture(BaseGaussianMixture):
         if not posed.labels.n_known:
             moments = task.run(start_mixture(task, max(n_novel, 1), 0, seed), 1).moments
             expected = moments.scatter.sum(axis=0) / max(float(moments.weight.sum()), 1e-300)
-        more_dof = _MORE_DOF if posed.labels.n_known else _UNLABELED_DOF
+        n_features = posed.problem.source.n_features
+        more_dof = min(_DOF_PER_FEATURE * n_features, _MOST_DOF) if posed.labels.n_known else _UNLABELED_DOF
         prior = niw_prior(self.prior, posed.problem, posed.labels.n_known, "full", more_dof=more_dof, expected=expected)
         return replace(posed.settings, prior=prior)
 

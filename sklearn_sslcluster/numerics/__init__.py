@@ -61,8 +61,17 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "responsibilities",
             "sample_rows",
         ],
-        "mixture_moves": ["Split", "can_move", "divided", "exchange", "joined", "merge_losses", "propose_splits"],
+        "mixture_moves": ["Split", "divided", "exchange", "joined", "merge_losses", "propose_splits"],
         "mixture_order": ["sweep"],
+        "mixture_parts": [
+            "PartTask",
+            "agreements",
+            "divide",
+            "division_gains",
+            "fit_parts",
+            "merge_unconfirmed",
+            "shaped_rows",
+        ],
         "mixture_search": [
             "INITS",
             "MixtureTask",
@@ -70,7 +79,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "lower_regularization",
             "search",
             "start_mixture",
-            "within_variance",
+            "with_dense_sample",
+            "within_variances",
         ],
         "mixture_steps": [
             "Evaluation",
@@ -88,6 +98,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "model_order": ["CRITERIA", "is_one_cluster", "pairwise_distances", "select_k", "silhouette"],
         "quantiles": ["beyond_quantile", "quantiles_by_class"],
         "split_merge": ["MoveSettings", "SplitMergeRun", "empirical_dof"],
+        "separability": ["marginal", "separabilities"],
         "spectral": [
             "Affinity",
             "Embedding",

@@ -305,10 +305,6 @@ class NormalInverseWishart:
     dof: float
     scale: np.ndarray
 
-    def shifted(self, shift: np.ndarray | None) -> NormalInverseWishart:
-        mean = self.mean if shift is None else self.mean - shift
-        return NormalInverseWishart(mean, self.mean_strength, self.dof, self.scale)
-
 
 def niw_posterior(prior: NormalInverseWishart, weight: float, mean: np.ndarray, scatter: np.ndarray) -> Any:
     """Posterior after rows of total `weight` with the given mean and scatter matrix, again a `NormalInverseWishart`.

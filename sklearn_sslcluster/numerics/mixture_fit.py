@@ -143,10 +143,10 @@ def expectation_maximization(
     tol: float,
     on_step: OnStep | None = None,
 ) -> MixtureFit:
-    """Alternate the two steps until the penalized likelihood per unit of weight grows by less than `tol`.
+    """Alternate the two steps until the penalized likelihood per unit of weight changes by less than `tol`.
 
-    Regularization is no part of a likelihood, so that large values could let it fall: the run then ends with the
-    parameters before.
+    Regularization is no part of a likelihood, and may let it fall: ``settings.monotone`` says whether the run then ends
+    with the parameters before.
     """
     mixture = start
     value, moments = expectation(rows, mixture, settings)
@@ -155,14 +155,14 @@ def expectation_maximization(
     for _ in range(max_iter):
         moved = maximize(moments, rows.labeled, settings)
         value, next_moments = expectation(rows, moved, settings)
-        if value < lower_bounds[-1]:
+        if settings.monotone and value < lower_bounds[-1]:
             converged = True
             break
         mixture, moments = moved, next_moments
         lower_bounds.append(value)
         if on_step is not None and on_step(mixture, value):
             break
-        if lower_bounds[-1] - lower_bounds[-2] < tol:
+        if abs(lower_bounds[-1] - lower_bounds[-2]) < tol:
             converged = True
             break
     return MixtureFit(mixture, lower_bounds, converged, moments)

@@ -49,11 +49,6 @@ class Split:
     gain: float
 
 
-def can_move(kind: str) -> bool:
-    """Whether components of this covariance type can be split and merged one by one: not where they share one."""
-    return kind != "tied"
-
-
 def propose_split(
     rows: MixtureRows,
     members: np.ndarray,
@@ -258,7 +253,8 @@ def exchange(
                 break
         if better is None:
             return fit
-        fit = expectation_maximization(rows, better.mixture, settings, max_iter, _REFINE_TOL)
+        finished = expectation_maximization(rows, better.mixture, settings, max_iter, _REFINE_TOL)
+        fit = max(better, finished, key=lambda one: one.objective)
     return fit
 
 

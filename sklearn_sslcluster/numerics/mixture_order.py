@@ -8,14 +8,16 @@ and how much joining two classes, which is wrong too, costs: the penalty for a c
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 
 from .center_fit import labeled_rows
 from .centroids import Frame, shifted
 from .gaussians import Moments, add_moments
 from .mixture_fit import MixtureFit, MixtureRows, OnStep, component_codes, measure_rows
-from .mixture_moves import best_log_likelihood, can_move, divided, exchange, propose_split, propose_splits
+from .mixture_moves import best_log_likelihood, divided, exchange, propose_split, propose_splits
 from .mixture_search import MixtureTask, best_fits, best_of_starts, start_mixture
 from .mixture_steps import MaximizationSettings, padded
 
@@ -40,17 +42,15 @@ class Calibration:
 def calibration_rows(task: MixtureTask, random_state: np.random.RandomState) -> Calibration | None:
     """All distinct rows, labeled ones last, without their labels; None if no class is known."""
     problem = task.problem
-    if not task.rows.n_known:
+    if not task.rows.n_known or not task.can_move:
         return None
     labeled = labeled_rows(problem.source, random_state)
     codes = problem.source.row_data[0][labeled.rows]
-    X = shifted(labeled.X.astype(np.float64), problem.frame.shift)
+    X = shifted(_dense(labeled.X).astype(np.float64), problem.frame.shift)
     drawn = np.bincount(codes, labeled.weight, task.rows.n_known)
     wanted = task.rows.labeled.weight  # type: ignore[union-attr]
     weight = labeled.weight * (wanted / np.where(drawn > 0, drawn, 1))[codes]
     free = problem.sample
-    if not isinstance(free.X, np.ndarray):
-        return None
     everything = np.vstack([free.X, X])
     weights = np.concatenate([free.weight, weight])
     source = problem.source.like(everything, (None, weights))
@@ -58,12 +58,16 @@ def calibration_rows(task: MixtureTask, random_state: np.random.RandomState) -> 
     return Calibration(rows, np.concatenate([np.full(free.X.shape[0], -1, dtype=np.int32), codes]))
 
 
+def _dense(X: Any) -> np.ndarray:
+    return X.toarray() if issparse(X) else X
+
+
 def effective_parameters(moments: Moments, settings: MaximizationSettings) -> np.ndarray:
     """Parameters of each component that the rows rather than the regularization determine.
 
-    An eigenvalue `a` of a covariance regularized by `r` is shrunk by ``s = a / (a + r)``. A coordinate of the mean
-    along it counts `s`, and an entry of the covariance the product of the two factors (the trace of the product of
-    information and sampling covariance, as in Takeuchi's criterion).
+    An eigenvalue `a` of a covariance, in units of the regularization, is shrunk by ``s = a / (a + 1)``. A coordinate of
+    the mean along it counts `s`, and an entry of the covariance the product of the two factors (the trace of the
+    product of information and sampling covariance, as in Takeuchi's criterion).
     """
     kind, reg = settings.kind, settings.regularization
     weight = np.maximum(moments.weight, np.finfo(np.float64).tiny)
@@ -77,8 +81,9 @@ def effective_parameters(moments: Moments, settings: MaximizationSettings) -> np
         return (shrunk + shrunk**2).sum(axis=1)
     if kind == "tied":
         return np.full(len(weight), float(len(reg)))
-    values = np.maximum(np.linalg.eigvalsh(moments.scatter / weight[:, None, None]), 0)
-    shrunk = values / (values + reg.mean() + np.finfo(np.float64).tiny)
+    unit = np.sqrt(np.maximum(reg, np.finfo(np.float64).tiny ** 0.5))
+    values = np.linalg.eigvalsh(moments.scatter / weight[:, None, None] / unit[:, None] / unit)
+    shrunk = 1 / (1 + 1 / np.maximum(values, np.finfo(np.float64).tiny))
     total = shrunk.sum(axis=1)
     return total + (total**2 + (shrunk**2).sum(axis=1)) / 2
 
@@ -93,7 +98,7 @@ def component_penalty(
         moments = add_moments(kind, moments, padded(kind, task.rows.labeled, len(moments.weight)))
     parameters = float(effective_parameters(moments, settings).mean()) + 1
     information = parameters / 2 * float(np.log(max(task.rows.weight * task.evidence, 2.0)))
-    if calibration is None or not can_move(kind):
+    if calibration is None:
         return information
     codes = np.where(calibration.codes >= 0, calibration.codes, component_codes(calibration.rows, fit.mixture))
     within = []
@@ -179,7 +184,7 @@ def sweep(
 def _next_fit(
     task: MixtureTask, n_novel: int, fit: MixtureFit | None, random_state: np.random.RandomState
 ) -> MixtureFit | None:
-    if fit is None or not can_move(task.settings.kind):
+    if fit is None or not task.can_move:
         if n_novel == 0:
             return task.run(start_mixture(task, 0, 0, 0))
         return best_of_starts(task, n_novel, random_state, n_best=1)[0]

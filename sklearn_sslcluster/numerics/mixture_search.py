@@ -10,12 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.sparse import issparse
 
 from .center_fit import CenterProblem, seeding_of
 from .centroids import LloydSettings, lloyd, nearest_centers, seed_centers
 from .gaussians import add_moments
 from .mixture_fit import MixtureFit, MixtureRows, OnStep, expectation_maximization, hard_mixture
-from .mixture_moves import can_move, exchange
+from .mixture_moves import exchange
 from .mixture_steps import MaximizationSettings, Mixture, padded
 
 # Iterations of a first run, and how many of the first runs are finished.
@@ -27,6 +28,9 @@ _FINE_EVERY = 4
 _TIE = 1e-9
 _LLOYD = LloydSettings(n_init=1, max_iter=50, tol=1e-4, seed_power=1, objective_power=1)
 INITS = ("ss-kmeans", "k-means++", "random")
+
+# Sparse distinct rows that take no more than this are made dense, so that moves can be tried.
+_DENSE_BYTES = 2**28
 
 Score = Callable[[MixtureFit], float]
 
@@ -63,6 +67,11 @@ class MixtureTask:
     moves: bool = True
 
     @property
+    def can_move(self) -> bool:
+        """Whether components can be split and merged one by one: of dense rows, and unless they share a covariance."""
+        return self.settings.kind != "tied" and not issparse(self.problem.sample.X)
+
+    @property
     def evidence(self) -> float:
         """Distinct rows per unit of weight: repeating all rows is no evidence for more components."""
         weight = float(self.problem.sample.weight.sum())
@@ -71,6 +80,16 @@ class MixtureTask:
     def run(self, start: Mixture, max_iter: int | None = None) -> MixtureFit:
         limit = self.max_iter if max_iter is None else min(max_iter, self.max_iter)
         return expectation_maximization(self.rows, start, self.settings, limit, self.tol)
+
+
+def with_dense_sample(problem: CenterProblem) -> CenterProblem:
+    """The problem with its distinct rows dense, if they are not too many."""
+    sample = problem.sample
+    if not issparse(sample.X) or 8 * np.prod(sample.X.shape) > _DENSE_BYTES:
+        return problem
+    X = sample.X.toarray()
+    sample_source = problem.sample_source.like(X, (None, sample.weight))
+    return replace(problem, sample=replace(sample, X=X), sample_source=sample_source)
 
 
 def start_mixture(task: MixtureTask, n_novel: int, start_number: int, seed: int) -> Mixture:
@@ -118,12 +137,13 @@ def best_of_starts(
 def best_fits(fits: list[MixtureFit], score: Score, n_best: int = 1) -> list[MixtureFit]:
     """The best fits; of those that differ by rounding only, as when two runs end alike, the earlier ones."""
     values = np.array([score(fit) for fit in fits])
+    left = list(range(len(fits)))
     order: list[int] = []
     for _ in range(min(n_best, len(fits))):
-        largest = values.max()
-        best = int(np.argmax(values >= largest - _TIE * max(abs(largest), 1.0)))
-        order.append(best)
-        values[best] = -np.inf
+        largest = values[left].max()
+        slack = _TIE * max(abs(largest), 1.0) if np.isfinite(largest) else 0.0
+        order.append(next(i for i in left if values[i] >= largest - slack))
+        left.remove(order[-1])
     return [fits[i] for i in order]
 
 
@@ -147,7 +167,7 @@ def search(
         Called with the mixture and its objective after each first run.
     """
     fits = best_of_starts(task, n_novel, random_state, on_step)
-    if task.moves and n_novel and can_move(task.settings.kind):
+    if task.moves and n_novel and task.can_move:
         fits = [exchange(task.rows, fit, task.settings, random_state, max_iter=task.max_iter) for fit in fits]
     return best_fits(fits + (candidates or []), task.score)[0]
 
@@ -165,13 +185,18 @@ def lower_regularization(
     return best_fits(fits, task.score)[0]
 
 
-def within_variance(rows: MixtureRows, fit: MixtureFit, kind: str) -> float:
-    """Mean variance of a feature within the components, labeled rows included, regularization not."""
+def within_variances(rows: MixtureRows, fit: MixtureFit, kind: str) -> np.ndarray:
+    """Variance of each feature within the components, labeled rows included, regularization not."""
     moments = fit.moments
     if rows.labeled is not None:
         moments = add_moments(kind, moments, padded(kind, rows.labeled, len(moments.weight)))
+    n_features = rows.source.n_features
     if kind == "full":
-        total = np.einsum("kii->", moments.scatter)
+        total = np.einsum("kii->i", moments.scatter)
+    elif kind == "tied":
+        total = np.diagonal(moments.scatter)
+    elif kind == "diag":
+        total = moments.scatter.sum(axis=0)
     else:
-        total = np.trace(moments.scatter) if kind == "tied" else moments.scatter.sum()
-    return max(float(total), 0.0) / max(float(moments.weight.sum()), 1e-300) / rows.source.n_features
+        total = np.full(n_features, moments.scatter.sum() / n_features)
+    return np.maximum(total, 0.0) / max(float(moments.weight.sum()), 1e-300)

@@ -338,6 +338,8 @@ class MaximizationSettings:
         Added to the variances.
     prior : NormalInverseWishart or None
         Relative to the shift.
+    monotone : bool
+        End a run before the likelihood falls, which regularization may let it do.
     known_weight : float
         Weight of the row by which the weights of known classes are raised, see `component_weights`.
     """
@@ -347,6 +349,7 @@ class MaximizationSettings:
     regularization: np.ndarray
     prior: NormalInverseWishart | None = None
     known_weight: float = 1.0
+    monotone: bool = False
 
 
 def maximize(free: Moments, labeled: Moments | None, settings: MaximizationSettings) -> Mixture:

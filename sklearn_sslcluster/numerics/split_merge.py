@@ -143,7 +143,7 @@ class SplitMergeRun:
     def run(self, start: Mixture) -> tuple[MixtureFit, float]:
         """(fit with the most probable partition seen, log probability of this)."""
         fit = self.without_empty(self.task.run(start))
-        best, best_joint = fit, self.joint(fit.mixture)
+        best, best_joint, n_moves = fit, self.joint(fit.mixture), 0
         unchanged = 0
         for number in range(self.settings.max_rounds):
             moved = self.merges(self.splits(fit, number), number)
@@ -156,10 +156,12 @@ class SplitMergeRun:
             fit = self.without_empty(self.task.run(moved.mixture))
             now = self.joint(fit.mixture)
             if now > best_joint + 1e-9 * abs(best_joint):
-                best, best_joint = fit, now
+                best, best_joint, n_moves = fit, now, len(self.history)
             elif self.settings.greedy:
                 # Moves that raise the ratio of hard partitions, but not what expectation-maximization makes of them.
                 break
+        # Moves after the best partition led nowhere.
+        del self.history[n_moves:]
         return best, best_joint
 
     def accepts(self, log_ratio: float) -> bool:
