@@ -255,13 +255,13 @@ def niw_prior(
     return NormalInverseWishart(mean, strength, dof, scale)
 
 
-def labels_agreement(posed: Posed, rows: MixtureRows) -> Callable[[MixtureFit], float]:
+def labels_agreement(posed: Posed, axes: np.ndarray | None) -> Callable[[MixtureFit], float]:
     """Score of a fit: mean log posterior of their own class that it gives labeled rows."""
     source = posed.problem.source
     distinct = labeled_rows(source, np.random.RandomState(0))
     codes = posed.labels.codes[distinct.rows]
     X = shifted(distinct.X.astype(np.float64), posed.problem.frame.shift)
-    labeled = source.like(X, (None, None))
+    labeled = source.like(X if axes is None else X @ axes, (None, None))
 
     def score(fit: MixtureFit) -> float:
         evaluation = evaluation_of(fit.mixture, None, np.inf, np.dtype(np.float64))

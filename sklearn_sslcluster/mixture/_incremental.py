@@ -9,8 +9,8 @@ from sklearn.utils.validation import _check_sample_weight
 
 from ..base import restore_on_failure
 from ..labels import UNLABELED, decode
-from ..numerics import MaximizationSettings, Mixture, NormalInverseWishart, log_joint_densities
-from ._base import BaseGaussianMixture
+from ..numerics import MaximizationSettings, Mixture, NormalInverseWishart, labeled_rows, log_joint_densities
+from ._base import BaseGaussianMixture, seen_from
 from ._running_state import RunningState
 
 # Rows less likely than this share of those of the first batch are kept aside.
@@ -80,16 +80,29 @@ class IncrementalMixtureMixin(BaseGaussianMixture):
     def _running_attributes(self, posed: Any, mixture: Mixture, settings: MaximizationSettings) -> dict[str, Any]:
         """What ``partial_fit`` needs of a fit besides the parameters."""
         problem = posed.problem
-        density = self._density_under(problem.sample.X, mixture) if problem.sample.X.shape[0] else np.zeros(0)
-        unlikely = -np.inf
-        if len(density):
-            unlikely = np.quantile(density, _UNLIKELY, weights=problem.sample.weight, method="inverted_cdf")
+        public = mixture.gaussians.means
+        if problem.frame.shift is not None:
+            public = public + problem.frame.shift
+        density, weight = [], []
+        parts = [(problem.sample.rows, problem.sample.weight)]
+        if posed.labels.n_known:
+            labeled = labeled_rows(problem.source, np.random.RandomState(0))
+            parts.append((labeled.rows, labeled.weight))
+        for rows, row_weight in parts:
+            if len(rows):
+                density.append(self._density_under(problem.source.X[rows], seen_from(mixture, public, None)))
+                weight.append(row_weight)
+        unlikely = np.quantile(
+            np.concatenate(density), _UNLIKELY, weights=np.concatenate(weight), method="inverted_cdf"
+        )
         return {
             "reg_covar_": settings.regularization,
-            "n_samples_seen_": float(problem.frame.weight + problem.anchors.weight.sum()),
+            "n_samples_seen_": float(problem.frame.weight),
             "unlikely_": float(unlikely),
             "prior_": _as_dict(settings.prior, problem.frame.shift),
             "unlikely_rows_": np.zeros((0, problem.source.n_features)),
+            "unlikely_weights_": np.zeros(0),
+            "statistics_": _labeled_statistics(posed),
         }
 
     def _density_under(self, X: Any, mixture: Mixture) -> np.ndarray:
@@ -103,3 +116,18 @@ def _as_dict(prior: NormalInverseWishart | None, shift: np.ndarray | None) -> di
         return None
     mean = prior.mean if shift is None else prior.mean + shift
     return {"mean": mean, "mean_strength": prior.mean_strength, "dof": prior.dof, "scale": prior.scale}
+
+
+def _labeled_statistics(posed: Any) -> dict[str, np.ndarray]:
+    """Moments of the labeled rows in the coordinates of the rows; of none, if none is labeled."""
+    moments, n_features, kind = posed.labeled, posed.problem.source.n_features, posed.settings.kind
+    shapes = {"full": (0, n_features, n_features), "tied": (n_features, n_features), "diag": (0, n_features)}
+    if moments is None:
+        return {
+            "labeled_weight": np.zeros(0),
+            "labeled_means": np.zeros((0, n_features)),
+            "labeled_scatter": np.zeros(shapes.get(kind, (0,))),
+        }
+    shift = posed.problem.frame.shift
+    means = moments.means if shift is None else moments.means + shift
+    return {"labeled_weight": moments.weight, "labeled_means": means, "labeled_scatter": moments.scatter}

@@ -84,8 +84,8 @@ class ProbabilisticPartitivePartitioning(BaseGaussianMixture):
         Rows that ``weights_`` are estimated on, see :class:`SemiSupervisedGaussianMixture`.
     reg_covar : float or "auto", default="auto"
         Added to the variances. ``"auto"``: the variance of each feature within the components, times 0.01 plus one over
-        the number of distinct rows a component (at most 0.5); while parts are judged, 0.2 of the variance within them
-        and more where a part has few rows. A float is used throughout and for all features, in squared units of `X`.
+        the number of distinct rows a component (at most 0.5); while parts are judged, 0.1 of the variance within them
+        and more where parts have few rows. A float is used throughout and for all features, in squared units of `X`.
     max_iter : int, default=200
         Iterations of expectation-maximization after the merges.
     tol : float, default=1e-4
@@ -176,8 +176,9 @@ class ProbabilisticPartitivePartitioning(BaseGaussianMixture):
     criterion. (Two covariances would cost more, in many dimensions, than any distance between the parts can bring.)
     Pairs with the smallest difference come first. When none is left, pairs are merged on which the mixture and the
     partition disagree, see `agreement`, after the mixture was allowed to correct the partition twice. Two known classes
-    are never merged; a novel part may be merged into a known class. Dense parts of up to 64 features are compared by
-    full covariances whatever the `covariance_type`, others by those of the components.
+    are never merged; a novel part may be merged into a known class. :math:`W` is a full matrix for dense rows of up to
+    64 features, whatever the `covariance_type`, and of the shape of the components otherwise; :math:`T` adds to it what
+    the distance of the means takes.
 
     A class of several clumps, or a bent one, remains several classes, and classes nearer than about four standard
     deviations along their line become one. Few rows in many dimensions are the hardest case.

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import issparse
 from scipy.spatial.distance import cdist
+from scipy.stats import chi2
 
 from ..labels import UNLABELED, PartialLabels, encode_partial_labels, find_classes, novel_names
 from ..numerics import (
@@ -26,7 +27,10 @@ from ..numerics import (
     measure_rows,
     n_parameters,
     own_distances,
+    padded,
+    precision_factor,
     quantiles_by_class,
+    subtract_moments,
 )
 from ._base import seen_from
 
@@ -35,6 +39,10 @@ _DECAY = 0.7
 # Rows that no component explains: so many are kept, and so many make a component at least.
 _BUFFER_ROWS = 1000
 _SMALLEST_BIRTH = 20
+# Largest variance of a component that is born, in units of that of the widest one.
+_WIDEST_BIRTH = 4.0
+# Its covariance comes from its middle at first and is too small by as much.
+_GROWTH, _GROWTH_STEPS = 1.5, 20
 
 
 class RunningState:
@@ -47,6 +55,7 @@ class RunningState:
         self.labeled: Moments
         self.n_seen = 0.0
         self.buffer: np.ndarray
+        self.buffer_weight: np.ndarray
         self.threshold = -np.inf
         self.quantiles: np.ndarray
         self.regularization = np.zeros(0)
@@ -59,18 +68,21 @@ class RunningState:
         state = cls(model.classes_, len(model.classes_) - len(model.novel_classes_))
         state.kind, state.quantiles = model.covariance_type, model.distance_quantiles_
         state.regularization, state.threshold = model.reg_covar_, model.unlikely_
-        state.n_seen, state.buffer = model.n_samples_seen_, model.unlikely_rows_
-        saved = getattr(model, "statistics_", None)
-        if saved:
+        state.n_seen = model.n_samples_seen_
+        state.buffer, state.buffer_weight = model.unlikely_rows_, model.unlikely_weights_
+        saved = model.statistics_
+        if "weight" in saved:
             state.free = Moments(saved["weight"], saved["means"], saved["scatter"])
             state.labeled = Moments(saved["labeled_weight"], saved["labeled_means"], saved["labeled_scatter"])
         else:
+            state.labeled = Moments(saved["labeled_weight"], saved["labeled_means"], saved["labeled_scatter"])
+            state.labeled = padded(state.kind, state.labeled, len(state.names))
             state.free = state.from_parameters(model)
-            state.labeled = state.nothing()
         return state
 
     def from_parameters(self, model: Any) -> Moments:
-        weight, n_features = self.n_seen * model.class_prior_, model.means_.shape[1]
+        """Moments of the unlabeled rows: what the parameters say of all rows, less the labeled ones."""
+        weight, n_features = self.n_seen * model.weights_ + self.labeled.weight, model.means_.shape[1]
         ridge = self.regularization
         if self.kind == "full":
             scatter = weight[:, None, None] * (model.covariances_ - np.diag(ridge))
@@ -80,7 +92,7 @@ class RunningState:
             scatter = weight[:, None] * (model.covariances_ - ridge)
         else:
             scatter = weight * n_features * (model.covariances_ - ridge.mean())
-        return Moments(weight, model.means_.copy(), scatter)
+        return subtract_moments(self.kind, Moments(weight, model.means_.copy(), scatter), self.labeled)
 
     def nothing(self, n_groups: int | None = None) -> Moments:
         n_groups = len(self.names) if n_groups is None else n_groups
@@ -120,20 +132,29 @@ class RunningState:
     def take_labels(self, model: Any, X: Any, labels: PartialLabels) -> np.ndarray:
         """Codes of the rows by component; a label seen for the first time gets a component."""
         place = find_classes(labels.classes, self.names)
-        self.is_known[place[place >= 0]] = True
-        for code in np.flatnonzero(place == UNLABELED):
-            rows = np.flatnonzero(labels.codes == code)
+        for code in range(labels.n_known):
+            home = int(place[code])
+            if home != UNLABELED and self.is_known[home]:
+                continue
+            rows, name = np.flatnonzero(labels.codes == code), labels.classes[code]
             explained = model._map_joint(X[rows], "density") >= self.threshold
             counts = np.bincount(model._map_joint(X[rows], "code")[explained], minlength=len(self.names))
-            home = int(np.argmax(np.where(self.is_known, -1, counts[: len(self.names)])))
-            name = labels.classes[code]
-            if not self.is_known[home] and counts[home] > len(rows) / 2:
-                self.names = _names([*self.names[:home].tolist(), name, *self.names[home + 1 :].tolist()])
-                self.is_known[home] = True
-            else:
+            likely = int(np.argmax(np.where(self.is_known, -1, counts[: len(self.names)])))
+            belongs = not self.is_known[likely] and counts[likely] > len(rows) / 2
+            names = self.names.tolist()
+            if belongs and home not in (UNLABELED, likely):
+                # The user's name was that of another novel component, which takes the free one.
+                names[home], names[likely] = names[likely], names[home]
+            elif belongs:
+                names[likely] = name
+            elif home == UNLABELED:
                 self.add_component(self.nothing(1), name, True)
-                home = len(self.names) - 1
-            place[code] = home
+                names, likely = self.names.tolist(), len(self.names) - 1
+            else:
+                likely = home
+            self.names = _names(names)
+            self.is_known[likely] = True
+            place[code] = likely
         return np.append(place, UNLABELED).astype(np.int32)[labels.codes]
 
     def update(self, model: Any, blocks: Any) -> None:
@@ -149,9 +170,14 @@ class RunningState:
             ranked = blocks.like(blocks.X, (rank[codes], sample_weight))
             found = group_moments(ranked, len(present), self.kind, shift)
             self.add_labeled(_public(found, shift).scaled(model.labeled_weight), present)
+        mixture = self.mixture(model)
+        if model.n_components == "auto":
+            evaluation = model._evaluate(blocks.X, mixture.gaussians.means, mixture)
+            weight = self._without_unlikely(blocks, evaluation, weight)
+            blocks = blocks.like(blocks.X, (None, weight))
+            n_free = float(weight.sum())
         if n_free > 0:
             rows = measure_rows(blocks, Frame(shift, n_free, 1.0), None, self.kind, exact=model.dtype == "float64")
-            mixture = self.mixture(model)
             seen = seen_from(mixture, mixture.gaussians.means, shift)
             _, moments = expectation(rows, seen, self.settings(model))
             share = (1 + self.n_seen / n_free) ** -_DECAY
@@ -162,7 +188,6 @@ class RunningState:
                 old, share = self.free, 1.0
             self.free = add_moments(self.kind, old, _public(moments, shift).scaled(share * total / n_free))
             self.n_seen = total
-            self._keep_unlikely(blocks, model._evaluate(blocks.X, mixture.gaussians.means, mixture), weight)
 
     def add_labeled(self, found: Moments, present: np.ndarray) -> None:
         """Add moments of labeled rows to those of the components `present`."""
@@ -175,37 +200,51 @@ class RunningState:
             scatter[present] = found.scatter
         self.labeled = add_moments(self.kind, self.labeled, Moments(weight, means, scatter))
 
-    def _keep_unlikely(self, blocks: Any, evaluation: Evaluation, weight: np.ndarray) -> None:
+    def _without_unlikely(self, blocks: Any, evaluation: Evaluation, weight: np.ndarray) -> np.ndarray:
+        """Weights of the rows, 0 for those that no component explains, which are kept aside."""
         density = blocks.map(log_joint_densities, (evaluation, "density"))[0]
-        rows = np.flatnonzero((density < self.threshold) & (weight > 0))
+        unlikely = (density < self.threshold) & (weight > 0)
+        rows = np.flatnonzero(unlikely)
         if len(rows):
             X = blocks.X[rows].toarray() if issparse(blocks.X) else np.asarray(blocks.X[rows], dtype=np.float64)
             self.buffer = np.vstack([self.buffer, X])[-_BUFFER_ROWS:]
+            self.buffer_weight = np.append(self.buffer_weight, weight[rows])[-_BUFFER_ROWS:]
+        return np.where(unlikely, 0.0, weight)
 
     def give_birth(self, model: Any, blocks: Any) -> None:
-        """Make a component of unlikely rows that lie together, where that pays by the information criterion."""
+        """Make a component of unlikely rows that lie together, where that pays by the information criterion.
+
+        Together means: no further apart than twice the standard deviation of the widest component.
+        """
         n_features = self.free.means.shape[1]
         smallest = max(_SMALLEST_BIRTH, 2 * (n_features + 1))
-        members = _densest(self.buffer) if len(self.buffer) >= smallest else np.zeros(0, dtype=bool)
-        if members.sum() < smallest:
+        members = _densest(self.buffer, self.buffer_weight, smallest)
+        if self.buffer_weight[members].sum() < smallest:
             return
-        X, center = self.buffer[members], self.buffer[members].mean(axis=0)
+        members = _grown(self.buffer, self.buffer_weight, members, self.regularization)
+        weight = self.buffer_weight[members]
+        X = self.buffer[members]
+        center = np.average(X, axis=0, weights=weight)
         one_group = np.zeros(len(X), dtype=np.int32)
-        found = group_moments(blocks.like(X - center, (one_group, None)), 1, self.kind, None)
+        found = group_moments(blocks.like(X - center, (one_group, weight)), 1, self.kind, None)
+        widest = np.einsum("kii->k", self.mixture(model).gaussians.full_covariances()).max()
+        if weight @ ((X - center) ** 2).sum(axis=1) > _WIDEST_BIRTH * widest * weight.sum():
+            return
         before, trial = self.mixture(model), copy.copy(self)
         name = novel_names(self.names, 1, unlabeled_value=model.unlabeled_value)[0]
         trial.add_component(Moments(found.weight, found.means + center, found.scatter), name, False)
         after = trial.mixture(model)
-        gain = (model._density_under(X, after) - model._density_under(X, before)).sum()
+        gain = weight @ (model._density_under(X, after) - model._density_under(X, before))
         price = n_parameters(self.kind, 2, n_features) - n_parameters(self.kind, 1, n_features)
         if gain <= price / 2 * np.log(max(self.n_seen, 2.0)):
             return
         vars(self).update(vars(trial))
-        self.buffer = self.buffer[~members]
+        self.n_seen += float(weight.sum())
+        self.buffer, self.buffer_weight = self.buffer[~members], self.buffer_weight[~members]
         born = after.subset(np.array([after.n_components - 1]))
         evaluation = model._evaluate(X, born.gaussians.means, born)
         distances = blocks.like(X, (one_group,)).map(own_distances, evaluation)[0]
-        self.quantiles[-1] = quantiles_by_class(distances, one_group, np.ones(len(X)), 1)[0]
+        self.quantiles[-1] = quantiles_by_class(distances, one_group, weight, 1)[0]
 
     def attributes(self, mixture: Mixture) -> dict[str, Any]:
         """Fitted attributes, known classes first in sorted order; novel ones keep their order."""
@@ -234,6 +273,7 @@ class RunningState:
             "distance_quantiles_": self.quantiles[order],
             "n_samples_seen_": self.n_seen,
             "unlikely_rows_": self.buffer,
+            "unlikely_weights_": self.buffer_weight,
             "statistics_": {
                 "weight": self.free.weight[order],
                 "means": self.free.means[order],
@@ -260,9 +300,28 @@ def _public(moments: Moments, shift: np.ndarray | None) -> Moments:
     return Moments(moments.weight, means, moments.scatter)
 
 
-def _densest(X: np.ndarray) -> np.ndarray:
-    """Which rows lie around the row that has half of the others nearest."""
+def _densest(X: np.ndarray, weight: np.ndarray, smallest: float) -> np.ndarray:
+    """Rows around the one that has rows of so much weight nearest, within twice their distance."""
+    if weight.sum() < smallest:
+        return np.zeros(len(X), dtype=bool)
     distances = cdist(X, X)
-    middle = np.median(distances, axis=1)
-    center = int(np.argmin(middle))
-    return distances[center] <= 2 * middle[center]
+    order = np.argsort(distances, axis=1, kind="stable")
+    enough = (np.cumsum(weight[order], axis=1) >= smallest).argmax(axis=1)
+    reach = np.take_along_axis(distances, np.take_along_axis(order, enough[:, None], axis=1), axis=1)[:, 0]
+    center = int(np.argmin(reach))
+    return distances[center] <= 2 * reach[center]
+
+
+def _grown(X: np.ndarray, weight: np.ndarray, members: np.ndarray, ridge: np.ndarray) -> np.ndarray:
+    """The rows that belong to the Gaussian of some of them: those within a quantile of its distances."""
+    limit = _GROWTH * chi2.ppf(0.99, X.shape[1])
+    for _ in range(_GROWTH_STEPS):
+        center = np.average(X[members], axis=0, weights=weight[members])
+        Z = X[members] - center
+        covariance = (Z * weight[members][:, None]).T @ Z / weight[members].sum() + np.diag(ridge)
+        factor, _ = precision_factor(covariance)
+        grown = (((X - center) @ factor) ** 2).sum(axis=1) <= limit
+        if (grown == members).all():
+            break
+        members = grown
+    return members

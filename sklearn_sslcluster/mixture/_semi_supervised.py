@@ -28,6 +28,7 @@ from ..numerics import (
     with_dense_sample,
     within_variances,
 )
+from ._axes import along, principal_axes, turned_back
 from ._fit_tools import (
     COARSE,
     FEW_ROWS,
@@ -80,10 +81,10 @@ class SemiSupervisedGaussianMixture(IncrementalMixtureMixin):
         ``"scale"`` (ndarray of shape (n_features, n_features), default so that the mean covariance is that of
         ``"labeled"``).
     reg_covar : float or "auto", default="auto"
-        Added to the variances. ``"auto"``: the variance of each feature within the components, times 0.01 plus one over
-        the number of distinct rows a component (at most 0.5). While starts are compared and moves are tried, 0.4 times
-        that variance, or at first 0.2 times the variance of all rows. A float is used throughout and for all features,
-        in squared units of `X`, as in scikit-learn.
+        Added to the variances. ``"auto"``: the variance of each feature (of each principal axis of the rows, for "full"
+        and "tied") within the components, times 0.01 plus one over the number of distinct rows a component (at most
+        0.5). While starts are compared and moves are tried, 0.4 times that variance, or at first 0.2 times the variance
+        of all rows. A float is used throughout and for all features, in squared units of `X`, as in scikit-learn.
     n_init : int, default=20
         Short runs from different starts; the best three are finished and improved by moves.
     init : {"ss-kmeans", "k-means++", "random"}, default="ss-kmeans"
@@ -154,17 +155,20 @@ class SemiSupervisedGaussianMixture(IncrementalMixtureMixin):
     distance_quantiles_ : ndarray of shape (n_clusters_, 101)
         Percentiles of the Mahalanobis distance of the training rows of each class, for ``predict(X, reject=...)``.
     reg_covar_ : ndarray of shape (n_features,)
-        What was added to the variances in the end.
+        What was added to the variances of the features in the end.
     prior_ : dict or None
         The prior, all its entries given.
     n_samples_seen_ : float
-        Weight of the training rows.
+        Weight of the unlabeled training rows.
     unlikely_ : float
         Log density below which ``partial_fit`` keeps rows aside: a hundredth of the training rows have less.
     unlikely_rows_ : ndarray of shape (n_kept, n_features)
         Rows that ``partial_fit`` has kept aside.
+    unlikely_weights_ : ndarray of shape (n_kept,)
+        Their weights.
     statistics_ : dict of str to ndarray
-        Weights, means and scatters of unlabeled and of labeled rows, after ``partial_fit``.
+        Weights, means and scatters of the labeled rows of each class; after ``partial_fit`` also of the unlabeled rows
+        of each component.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -336,14 +340,38 @@ class SemiSupervisedGaussianMixture(IncrementalMixtureMixin):
     def _search(self, posed: Any, random_state: np.random.RandomState, on_step: Any) -> tuple:
         """(fit on all rows, components wanted, its settings, further attributes) without a given start."""
         problem = with_dense_sample(thinned(posed.problem, self._n_searched(posed), random_state))
+        # Regularization by "auto" follows the features: so let these be the axes along which the rows vary.
+        turns = self.reg_covar == "auto" and self.covariance_type in ("full", "tied")
+        axes = principal_axes(problem) if turns else None
+        if axes is None:
+            fit, final, wanted, scores = self._search_along(posed, problem, None, random_state, on_step)
+        else:
+            seen, problem = along(posed, problem, axes)
+            first = replace(seen.settings, regularization=first_regularization(self.reg_covar, problem))
+
+            def turned_step(mixture: Mixture, objective: float) -> bool:
+                return on_step(turned_back(mixture, axes), objective)
+
+            seen = replace(seen, settings=first)
+            fit, final, wanted, scores = self._search_along(seen, problem, axes, random_state, turned_step)
+            fit = replace(fit, mixture=turned_back(fit.mixture, axes))
+            final = replace(posed.settings, regularization=axes**2 @ final.regularization)
+        if not problem.sample.complete:
+            fit = expectation_maximization(whole_rows(posed), fit.mixture, final, self.max_iter, self.tol, on_step)
+        return fit, wanted, final, scores
+
+    def _search_along(
+        self, posed: Any, problem: Any, axes: np.ndarray | None, random_state: np.random.RandomState, on_step: Any
+    ) -> tuple:
+        """(fit of the distinct rows, its settings, components wanted, further attributes), all along the axes."""
         few = thinned(problem, _MOST_SWEPT_ROWS, random_state)
         settings, scores = posed.settings, {}
         wanted = None if self.n_components == "auto" else posed.labels.n_known + self._n_novel_wanted(posed.labels)
         for _ in range(_ROUNDS):
-            task = self._task(posed, problem, settings)
+            task = self._task(posed, problem, settings, axes)
             candidates: list[MixtureFit] = []
             if self.n_components == "auto":
-                swept = replace(self._task(posed, few, settings), n_init=min(self.n_init, _SWEEP_STARTS))
+                swept = replace(self._task(posed, few, settings, axes), n_init=min(self.n_init, _SWEEP_STARTS))
                 wanted, criterion, candidates = self._sweep(posed, swept, task, random_state, on_step)
                 scores["n_components_scores_"] = criterion
             fit = search(task, wanted - posed.labels.n_known, random_state, candidates, on_step)
@@ -356,9 +384,7 @@ class SemiSupervisedGaussianMixture(IncrementalMixtureMixin):
         final = self._final_settings(posed, within, wanted)
         if self.reg_covar == "auto":
             fit = lower_regularization(task, fit, final, random_state)
-        if not task.problem.sample.complete:
-            fit = expectation_maximization(whole_rows(posed), fit.mixture, final, self.max_iter, self.tol, on_step)
-        return fit, wanted, final, scores
+        return fit, final, wanted, scores
 
     def _sweep(
         self, posed: Any, swept: MixtureTask, task: MixtureTask, random_state: np.random.RandomState, on_step: Any
@@ -384,11 +410,11 @@ class SemiSupervisedGaussianMixture(IncrementalMixtureMixin):
         n_features = posed.problem.source.n_features
         return max(MOST_SEARCHED_ROWS * 32 // max(n_features, 32), 4096, 8 * n_features)
 
-    def _task(self, posed: Any, problem: Any, settings: MaximizationSettings) -> MixtureTask:
+    def _task(self, posed: Any, problem: Any, settings: MaximizationSettings, axes: np.ndarray | None) -> MixtureTask:
         rows = posed.rows_of(problem)
         score: Callable[[MixtureFit], float] = _objective
         if self.selection == "labeled" and posed.labels.n_known:
-            score = labels_agreement(posed, rows)
+            score = labels_agreement(posed, axes)
         elif callable(self.selection):
             score = partition_score(self.selection, problem, rows)
         return MixtureTask(
@@ -401,6 +427,7 @@ class SemiSupervisedGaussianMixture(IncrementalMixtureMixin):
             self.init,
             score,
             moves=self.selection == "likelihood",
+            axes=axes,
         )
 
     def _given_start(self, posed: Any) -> Mixture | None:

@@ -14,6 +14,7 @@ from ..base import fit_method
 from ..engine import fit_progress
 from ..labels import PartialLabels
 from ..numerics import (
+    CenterProblem,
     MaximizationSettings,
     MixtureFit,
     MixtureTask,
@@ -257,10 +258,12 @@ class SplitMergeGaussianMixture(BaseGaussianMixture):
         posed = pose(self, X, y, sample_weight, random_state)
         n_known, k_max = posed.labels.n_known, self._candidates(posed.labels.n_known)[-1]
         problem = thinned(posed.problem, max(MOST_SEARCHED_ROWS, 8 * posed.problem.source.n_features), random_state)
+        problem = _in_distinct_rows(problem)
         first = MixtureTask(problem, posed.rows_of(problem), posed.settings, tol=self.tol)
         n_novel = self._n_novel_init(posed.labels, k_max)
         seeds = random_state.randint(np.iinfo(np.int32).max, size=self.n_init if n_novel else 1)
         settings = self._with_prior(posed, first, n_novel, int(seeds[0]))
+        settings = replace(settings, known_weight=1.0)
         task = MixtureTask(problem, first.rows, settings, max_iter=_EM_ITER, tol=self.tol)
         runs: list[tuple[MixtureFit, float, SplitMergeRun]] = []
         with fit_progress(self, X, y, max_steps=len(seeds), step_name="run") as step:
@@ -273,7 +276,8 @@ class SplitMergeGaussianMixture(BaseGaussianMixture):
         values = {id(fit): log_joint for fit, log_joint, _ in runs}
         best = best_fits([fit for fit, _, _ in runs], lambda fit: values[id(fit)])[0]
         run = next(run for fit, _, run in runs if fit is best)
-        final = expectation_maximization(whole_rows(posed), best.mixture, settings, self.max_iter, self.tol)
+        rows = task.rows if problem.sample.complete else whole_rows(posed)
+        final = expectation_maximization(rows, best.mixture, settings, self.max_iter, self.tol)
         fitted = self._mixture_attributes(posed.problem, posed.labels, final.mixture)
         if n_known == 0 or posed.labels.unlabeled.any():
             self._warn_if_fewer(max(n_known, 1), fitted["n_clusters_"])
@@ -332,3 +336,12 @@ def _as_dict(move: Any) -> dict[str, Any]:
         "log_ratio": float(move.log_ratio),
         "n_components": move.n_components,
     }
+
+
+def _in_distinct_rows(problem: CenterProblem) -> CenterProblem:
+    """The problem with weights that sum to the number of distinct rows, which is what a prior is weighed against."""
+    sample = problem.sample
+    if not sample.weight.sum() > 0:
+        return problem
+    sample = replace(sample, weight=sample.weight * (len(sample.weight) / sample.weight.sum()))
+    return replace(problem, sample=sample, sample_source=problem.sample_source.like(sample.X, (None, sample.weight)))

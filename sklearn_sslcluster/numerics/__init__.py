@@ -45,6 +45,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "niw_log_density",
             "niw_log_marginal",
             "niw_posterior",
+            "precision_factor",
+            "subtract_moments",
         ],
         "matching": ["match_clusters"],
         "mixture_fit": [
@@ -97,7 +99,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "model_order": ["CRITERIA", "is_one_cluster", "pairwise_distances", "select_k", "silhouette"],
         "quantiles": ["beyond_quantile", "quantiles_by_class"],
-        "split_merge": ["MoveSettings", "SplitMergeRun", "empirical_dof"],
+        "split_merge": ["MoveSettings", "SplitMergeRun"],
         "separability": ["marginal", "separabilities"],
         "spectral": [
             "Affinity",

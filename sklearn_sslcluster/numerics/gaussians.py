@@ -280,6 +280,17 @@ def add_moments(kind: str, first: Moments, second: Moments) -> Moments:
     return Moments(weight, means, first.scatter + second.scatter + between)
 
 
+def subtract_moments(kind: str, whole: Moments, part: Moments) -> Moments:
+    """Moments of what is left of groups without a part of their rows: `add_moments` undone."""
+    weight = np.maximum(whole.weight - part.weight, 0.0)
+    safe = np.where(weight > 0, weight, 1.0)[:, None]
+    left = (whole.weight[:, None] * whole.means - part.weight[:, None] * part.means) / safe
+    means = np.where(weight[:, None] > 0, left, 0.0)
+    share = np.divide(weight * part.weight, whole.weight, out=np.zeros_like(weight), where=whole.weight > 0)
+    between = scatter_of(kind, means - part.means, share)
+    return Moments(weight, means, whole.scatter - part.scatter - between)
+
+
 def merge_groups(kind: str, moments: Moments, a: int, b: int) -> Moments:
     """Moments of groups `a` and `b` joined, as one group; not for "tied"."""
     return add_moments(kind, moments.subset([a]), moments.subset([b]))

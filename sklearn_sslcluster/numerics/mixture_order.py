@@ -47,6 +47,7 @@ def calibration_rows(task: MixtureTask, random_state: np.random.RandomState) -> 
     labeled = labeled_rows(problem.source, random_state)
     codes = problem.source.row_data[0][labeled.rows]
     X = shifted(_dense(labeled.X).astype(np.float64), problem.frame.shift)
+    X = X if task.axes is None else X @ task.axes
     drawn = np.bincount(codes, labeled.weight, task.rows.n_known)
     wanted = task.rows.labeled.weight  # type: ignore[union-attr]
     weight = labeled.weight * (wanted / np.where(drawn > 0, drawn, 1))[codes]

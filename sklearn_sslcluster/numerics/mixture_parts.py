@@ -31,7 +31,7 @@ from .mixture_steps import MaximizationSettings, Mixture, evaluation_of, log_joi
 _STARTS = LloydSettings(n_init=5)
 # Regularization while parts are judged, in units of the mean variance of a feature within them, and what is added for
 # every part, and feature of a full covariance, that a row has to pay for.
-_SHARE, _FEW_ROWS = 0.2, 0.2
+_SHARE, _FEW_ROWS = 0.1, 1.0
 # Iterations in which a mixture may correct a partition, and how often it may before a division is given up.
 _CORRECT_ITER, _CORRECTIONS = 10, 2
 # Of so many parts one pair is merged before the others are judged again.
@@ -207,7 +207,8 @@ def division_gains(task: PartTask, codes: np.ndarray, n_parts: int) -> np.ndarra
 
     Rows belong to their part for certain, whose share is part of the likelihood: halves of one Gaussian lose. For two
     parts of weights `a` and `b` with squared Mahalanobis distance `D2` in their common covariance this is, but for the
-    regularization, ``(a + b) / 2 * log(1 + a * b / (a + b)**2 * D2)`` minus the entropy of the shares.
+    regularization, ``(a + b) / 2 * log(1 + a * b / (a + b)**2 * D2)`` minus the entropy of the shares. The Gaussian of
+    the whole is as long along the line between the means as it has to be, also where those of the parts are spheres.
 
     Returns
     -------

@@ -54,6 +54,8 @@ class MixtureTask:
         Larger for better fits.
     moves : bool
         Improve the best runs by exchanges, which raise the likelihood.
+    axes : ndarray of shape (n_features, n_features) or None
+        Columns are the axes along which all of the above is seen; None for those of the features.
     """
 
     problem: CenterProblem
@@ -65,6 +67,7 @@ class MixtureTask:
     init: str = "ss-kmeans"
     score: Score = lambda fit: fit.objective
     moves: bool = True
+    axes: np.ndarray | None = None
 
     @property
     def can_move(self) -> bool:

@@ -17,6 +17,7 @@ from .gaussians import (
     add_moments,
     dirichlet_log_marginal,
     niw_log_marginal,
+    subtract_moments,
 )
 from .mixture_fit import MixtureFit, component_codes, partition_moments
 from .mixture_moves import divided, joined, member_rows, propose_split
@@ -200,16 +201,13 @@ class SplitMergeRun:
         """Try to merge all pairs, the most probable first, each component in one merge at most."""
         mixture, n_known = fit.mixture, self.task.rows.n_known
         groups = self.groups(mixture)
-        alone = niw_log_marginal(self.settings.prior, groups)
         ratios = []
         for a in range(mixture.n_components):
             for b in range(max(a + 1, n_known), mixture.n_components):
                 if (a < n_known and not self.settings.absorb) or min(groups.weight[[a, b]]) <= 0:
                     continue
-                both = add_moments("full", groups.subset([a]), groups.subset([b]))
-                joint = niw_log_marginal(self.settings.prior, both)[0] + gammaln(both.weight[0])
-                apart = alone[a] + alone[b] + gammaln(groups.weight[[a, b]]).sum()
-                ratios.append((float(joint - apart - np.log(self.settings.concentration)), a, b))
+                pair = groups.subset([a, b])
+                ratios.append((log_merge_ratio(pair, self.settings.prior, self.settings.concentration), a, b))
         used: set[int] = set()
         merged: list[tuple[int, int, float]] = []
         for log_ratio, a, b in sorted(ratios, reverse=True):
@@ -220,7 +218,10 @@ class SplitMergeRun:
         if not merged:
             return fit
         moments = groups.scaled(1 / self.task.evidence)
-        free = _without_labeled(moments, self.task)
+        free = moments
+        if self.task.rows.labeled is not None:
+            labeled = padded("full", self.task.rows.labeled, mixture.n_components)
+            free = subtract_moments("full", moments, labeled)
         # From the last component on, so that the numbers of the others stay.
         for a, b, log_ratio in sorted(merged, key=lambda one: -one[1]):
             mixture = joined(mixture, free, self.task.rows.labeled, (a, b), self.task.settings)
@@ -230,42 +231,3 @@ class SplitMergeRun:
             free.weight[a], free.means[a], free.scatter[a] = both.weight[0], both.means[0], both.scatter[0]
             free = free.subset(kept)
         return replace(fit, mixture=mixture)
-
-
-def _without_labeled(moments: Moments, task: MixtureTask) -> Moments:
-    """Moments of the free rows alone, for components in which labeled rows were counted."""
-    labeled = task.rows.labeled
-    if labeled is None:
-        return moments
-    whole = padded("full", labeled, len(moments.weight))
-    weight = moments.weight - whole.weight
-    safe = np.where(weight > 0, weight, 1.0)[:, None]
-    means = np.where(
-        weight[:, None] > 0, (moments.weight[:, None] * moments.means - whole.weight[:, None] * whole.means) / safe, 0.0
-    )
-    difference = means - whole.means
-    share = np.divide(weight * whole.weight, moments.weight, out=np.zeros_like(weight), where=moments.weight > 0)
-    between = share[:, None, None] * difference[:, :, None] * difference[:, None, :]
-    return Moments(np.maximum(weight, 0), means, moments.scatter - whole.scatter - between)
-
-
-def empirical_dof(groups: Moments, mean: np.ndarray, mean_strength: float, candidates: np.ndarray) -> float:
-    """Degrees of freedom with which the prior makes groups most probable, its mean covariance that within them.
-
-    Parameters
-    ----------
-    groups : Moments
-        Of the known classes, in rows.
-    mean : ndarray of shape (n_features,)
-    mean_strength : float
-    candidates : ndarray
-        Degrees of freedom beyond ``n_features + 1``, positive.
-    """
-    n_features = len(mean)
-    within = groups.scatter.sum(axis=0) / groups.weight.sum()
-    within = within + 1e-6 * np.trace(within) / n_features * np.eye(n_features)
-    values = []
-    for more in candidates:
-        prior = NormalInverseWishart(mean, mean_strength, n_features + 1 + more, more * within)
-        values.append(niw_log_marginal(prior, groups).sum())
-    return float(n_features + 1 + candidates[int(np.argmax(values))])
