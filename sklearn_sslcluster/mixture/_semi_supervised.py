@@ -52,6 +52,8 @@ _MOST_SWEPT_ROWS = 4096
 _SWEEP_STARTS = 10
 # Searches with ever less regularization, where groups lie far apart.
 _ROUNDS, _MUCH_LESS = 3, 0.5
+# Variances that are less than this share of others are rounding.
+_COLLINEAR = 1e-10
 
 
 class SemiSupervisedGaussianMixture(IncrementalMixtureMixin):
@@ -347,7 +349,11 @@ class SemiSupervisedGaussianMixture(IncrementalMixtureMixin):
             fit, final, wanted, scores = self._search_along(posed, problem, None, random_state, on_step)
         else:
             seen, problem = along(posed, problem, axes)
-            first = replace(seen.settings, regularization=first_regularization(self.reg_covar, problem))
+            along_axes = first_regularization(self.reg_covar, problem)
+            # Along an axis on which all rows agree but for rounding, what its features vary by.
+            of_features = (axes**2).T @ posed.settings.regularization
+            regularization = np.where(along_axes > _COLLINEAR * of_features, along_axes, of_features)
+            first = replace(seen.settings, regularization=regularization)
 
             def turned_step(mixture: Mixture, objective: float) -> bool:
                 return on_step(turned_back(mixture, axes), objective)
@@ -376,7 +382,7 @@ class SemiSupervisedGaussianMixture(IncrementalMixtureMixin):
                 scores["n_components_scores_"] = criterion
             fit = search(task, wanted - posed.labels.n_known, random_state, candidates, on_step)
             within = within_variances(task.rows, fit, settings.kind)
-            smaller = np.where(within > 0, COARSE * within, settings.regularization)
+            smaller = np.maximum(COARSE * within, _COLLINEAR * settings.regularization)
             if self.reg_covar != "auto" or not np.median(smaller / settings.regularization) < _MUCH_LESS:
                 break
             # Groups lie so far apart that what was little in units of all the variance is much within them.
