@@ -192,7 +192,7 @@ def pooled_covariance(problem: CenterProblem, n_known: int) -> np.ndarray:
 
 def _number(given: dict, key: str, default: float) -> float:
     value = given.get(key, default)
-    if not isinstance(value, Real) or not np.isfinite(value):
+    if not isinstance(value, Real) or not np.isfinite(float(value)):
         raise ValueError(f"prior[{key!r}] must be a finite number, got {value!r}.")
     return float(value)
 

@@ -372,7 +372,9 @@ class SemiSupervisedGaussianMixture(IncrementalMixtureMixin):
         """(fit of the distinct rows, its settings, components wanted, further attributes), all along the axes."""
         few = thinned(problem, _MOST_SWEPT_ROWS, random_state)
         settings, scores = posed.settings, {}
-        wanted = None if self.n_components == "auto" else posed.labels.n_known + self._n_novel_wanted(posed.labels)
+        wanted = posed.labels.n_known
+        if self.n_components != "auto":
+            wanted += self._n_novel_wanted(posed.labels)
         for _ in range(_ROUNDS):
             task = self._task(posed, problem, settings, axes)
             candidates: list[MixtureFit] = []

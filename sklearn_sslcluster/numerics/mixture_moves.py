@@ -160,7 +160,7 @@ def joined(
     a, b = pair
     both = add_moments(settings.kind, moments.subset([a]), moments.subset([b]))
     n_known = 0 if labeled is None else len(labeled.weight)
-    pinned = labeled.subset([a]) if a < n_known else None
+    pinned = labeled.subset([a]) if labeled is not None and a < n_known else None
     one = maximize(both, pinned, settings)
     return replaced(mixture, a, one.gaussians, mixture.weights[[a]] + mixture.weights[[b]]).subset(
         np.delete(np.arange(mixture.n_components), b)

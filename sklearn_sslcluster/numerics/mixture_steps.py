@@ -85,7 +85,8 @@ def evaluation_of(
     log_weights = np.log(np.maximum(mixture.weights, _SMALLEST))
     farthest = max(largest_square, float((mixture.gaussians.means**2).sum(axis=1).max(initial=0.0)))
     size = farthest * largest_precision(mixture.gaussians)
-    for candidate in [np.dtype(np.float32), np.dtype(np.float64)][int(exact or dtype != np.float32) :]:
+    candidates: list[np.dtype] = [np.dtype(np.float32), np.dtype(np.float64)]
+    for candidate in candidates[int(exact or dtype != np.float32) :]:
         if size * np.finfo(candidate).eps <= _EXPANSION_ERROR[candidate]:
             return Evaluation(mixture, log_weights, expand(mixture.gaussians, log_weights), candidate, shift)
     return Evaluation(mixture, log_weights, None, np.dtype(np.float64), shift)

@@ -292,7 +292,7 @@ def check_n_clusters_raised_to_known(name: str, estimator: BaseEstimator) -> Non
         f"{name}: {count}=2 with three known classes gave n_clusters_={candidate.n_clusters_}, not 3.",
     )
     texts = [str(warning.message) for warning in caught]
-    require(any(count in text for text in texts), f"{name}: no warning named {count}; warnings: {texts}.")
+    require(any(str(count) in text for text in texts), f"{name}: no warning named {count}; warnings: {texts}.")
     now = candidate.get_params()[count]
     require(now == 2, f"{name}: fit changed the parameter {count} to {now}.")
 
