@@ -231,7 +231,7 @@ def largest_precision(gaussians: Gaussians) -> float:
     if gaussians.kind in ("diag", "spherical"):
         return float((factor**2).max())
     stack = factor if gaussians.kind == "full" else factor[None]
-    return float(max(np.linalg.norm(one @ one.T, 2) for one in stack))
+    return float(np.linalg.eigvalsh(stack @ stack.transpose(0, 2, 1))[:, -1].max())
 
 
 @dataclass(frozen=True)

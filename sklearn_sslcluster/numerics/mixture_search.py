@@ -171,7 +171,10 @@ def search(
     """
     fits = best_of_starts(task, n_novel, random_state, on_step)
     if task.moves and n_novel and task.can_move:
-        fits = [exchange(task.rows, fit, task.settings, random_state, max_iter=task.max_iter) for fit in fits]
+        # With many components each trial is dear, and each matters less.
+        n_components = task.rows.n_known + n_novel
+        effort = {"max_moves": max(4, min(20, 200 // n_components)), "n_trials": max(3, min(12, 120 // n_components))}
+        fits = [exchange(task.rows, fit, task.settings, random_state, max_iter=task.max_iter, **effort) for fit in fits]
     return best_fits(fits + (candidates or []), task.score)[0]
 
 
