@@ -13,6 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import sklearn_sslcluster.discovery
+import sklearn_sslcluster.mixture
 import sklearn_sslcluster.model_selection
 from sklearn_sslcluster.datasets import make_partially_labeled_blobs
 from sklearn_sslcluster.model_selection import HiddenClassKFold, HiddenClassSearchCV, estimate_n_clusters
