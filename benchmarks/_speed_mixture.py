@@ -101,7 +101,7 @@ def fit_mixture(X: np.ndarray, settings: dict) -> int:
 def memory(n: int, d: int, k: int, *, in_memory: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = write_blobs(folder, n, d)
-        settings = {"n_components": k, "n_init": 3, "max_iter": 10, "in_memory": in_memory}
+        settings = {"n_components": k, "n_init": 1, "max_iter": 5, "in_memory": in_memory}
         anonymous, highest, n_iter = peak_memory(fit_mixture, path, (n, d), settings)
     megabytes = 4 * n * d / 1e6
     where = "in memory" if in_memory else "memory map"
