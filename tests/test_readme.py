@@ -86,7 +86,9 @@ def test_commands_are_those_of_the_checks(path):
     assert [command for command in commands if f"step '{command}'" not in steps] == []
 
 
-@pytest.mark.parametrize("room", [sklearn_sslcluster.discovery, sklearn_sslcluster.mixture, sklearn_sslcluster.model_selection])
+@pytest.mark.parametrize(
+    "room", [sklearn_sslcluster.discovery, sklearn_sslcluster.mixture, sklearn_sslcluster.model_selection]
+)
 def test_table_names_everything_in(room):
     rows = [line for line in README.splitlines() if line.startswith("|")]
     named = {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])}
