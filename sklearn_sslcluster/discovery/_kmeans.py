@@ -10,6 +10,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight
 
+from ..base import check_range, check_weights
 from ..engine import RowBlocks, fit_progress
 from ..labels import PartialLabels
 from ..numerics import (
@@ -47,8 +48,8 @@ class BaseDiscoveryKMeans(BaseCenterDiscovery):
         blocks = RowBlocks(X, (codes, sample_weight), block_size=self.block_size)
         n_wanted = 0 if self.n_clusters == "auto" else self._n_novel_wanted(labels)
         problem = pose_problem(blocks, labels.n_known, random_state, labels.n_known + n_wanted)
-        self._check_weights(problem, labels)
-        self._check_range(problem, X.dtype)
+        check_weights(problem, labels)
+        check_range(problem, X.dtype)
         settings = LloydSettings(self.n_init, self.max_iter, self.tol, POWER[self.seeding], POWER[self.selection])
         scores: dict[str, Any] = {}
         with fit_progress(self, X, y, max_steps=None, step_name="iteration") as step:
@@ -73,26 +74,6 @@ class BaseDiscoveryKMeans(BaseCenterDiscovery):
         inertia = self._inertia(problem, fitted["cluster_centers_"], labels.n_known)
         self._set_fitted(**fitted, **scores, n_iter_=centers.n_iter, inertia_=inertia)
         return self
-
-    def _check_weights(self, problem: CenterProblem, labels: PartialLabels) -> None:
-        weightless = np.flatnonzero(problem.anchors.weight <= 0)
-        if len(weightless):
-            raise ValueError(
-                f"sample_weight is 0 for every row of class {labels.classes[weightless[0]]!r}; "
-                "leave these rows out, or their labels."
-            )
-        if not labels.n_known and not problem.frame.weight:
-            raise ValueError("sample_weight is 0 for every row.")
-
-    def _check_range(self, problem: CenterProblem, dtype: np.dtype) -> None:
-        """Refuse values whose squared distances leave the range of their type."""
-        variance, anchors = problem.frame.variance, problem.anchors
-        largest = np.finfo(dtype).max / (4.0 * problem.source.n_features)
-        scale = max(variance, float(np.abs(anchors.means).max(initial=0.0)) ** 2 if len(anchors.weight) else 0.0)
-        if not scale < largest:
-            raise ValueError(f"X holds values so large that squared distances overflow {dtype}; scale its columns.")
-        if variance < np.finfo(dtype).tiny and problem.sample.X.shape[0] > 1:
-            raise ValueError(f"X holds values so close that squared distances vanish in {dtype}; scale its columns.")
 
     def _state(self, problem: CenterProblem, labels: PartialLabels, centers: np.ndarray) -> dict[str, Any]:
         """Attributes with which callbacks can use the estimator as if the fit had stopped here."""

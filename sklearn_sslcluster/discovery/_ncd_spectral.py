@@ -35,9 +35,10 @@ from ..numerics import (
     neighbor_distances,
     nystrom,
     pose_problem,
+    quantiles_by_class,
     solve,
 )
-from ._base import POWER, BaseCenterDiscovery, quantiles_by_class
+from ._base import POWER, BaseCenterDiscovery
 
 # Above this many distinct rows the Gaussian affinity is restricted to a neighbor graph.
 _DENSE_ROWS = 8000

@@ -12,6 +12,7 @@ from scipy.linalg import cho_solve, cholesky
 from scipy.sparse import issparse
 from sklearn.utils.validation import _check_sample_weight
 
+from ..base import check_range, check_weights
 from ..labels import PartialLabels, warn_user
 from ..numerics import (
     CenterProblem,
@@ -95,8 +96,8 @@ def pose(estimator: Any, X: Any, y: Any, sample_weight: Any, random_state: np.ra
     asked = getattr(estimator, "n_components", "auto")
     n_components = labels.n_known if isinstance(asked, str) else max(asked, labels.n_known)
     problem = pose_problem(blocks, labels.n_known, random_state, n_components, center=True)
-    _check_weights(problem, labels)
-    _check_range(problem, X.dtype)
+    check_weights(problem, labels)
+    check_range(problem, X.dtype)
     if labels.n_known and not labels.unlabeled.any() and getattr(estimator, "class_weights", "") == "unlabeled":
         warn_user(
             "Every row is labeled, so that the component weights are those of all rows (class_weights='all') instead "
@@ -119,30 +120,6 @@ def whole_rows(posed: Posed) -> MixtureRows:
     """All rows, streamed in blocks."""
     problem = posed.problem
     return measure_rows(problem.source, problem.frame, posed.labeled, posed.settings.kind, exact=posed.exact)
-
-
-def _check_weights(problem: CenterProblem, labels: PartialLabels) -> None:
-    weightless = np.flatnonzero(problem.anchors.weight <= 0)
-    if len(weightless):
-        raise ValueError(
-            f"sample_weight is 0 for every row of class {labels.classes[weightless[0]]!r}; "
-            "leave these rows out, or their labels."
-        )
-    if not labels.n_known and not problem.frame.weight:
-        raise ValueError("sample_weight is 0 for every row.")
-
-
-def _check_range(problem: CenterProblem, dtype: np.dtype) -> None:
-    """Refuse values whose squares leave the range of their type."""
-    variance, anchors = problem.frame.variance, problem.anchors
-    largest = np.finfo(np.float64 if dtype != np.float32 else np.float32).max / (4.0 * problem.source.n_features)
-    far = float(np.abs(anchors.means).max(initial=0.0)) if len(anchors.weight) else 0.0
-    with np.errstate(over="ignore"):
-        in_range = max(variance, far**2) < largest
-    if not in_range:
-        raise ValueError(f"X holds values so large that squared distances overflow {dtype}; scale its columns.")
-    if 0 < variance < np.finfo(dtype).tiny:
-        raise ValueError(f"X holds values so close that squared distances vanish in {dtype}; scale its columns.")
 
 
 def feature_variances(problem: CenterProblem) -> np.ndarray:

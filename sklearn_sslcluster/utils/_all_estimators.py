@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator
 
 _PACKAGE = __name__.partition(".")[0]
 # Rooms of mechanisms: no estimator is exported there, and `neural` would import torch.
-_WITHOUT_ESTIMATORS = ("engine", "neural", "numerics", "utils")
+_WITHOUT_ESTIMATORS = ("base", "engine", "neural", "numerics", "utils")
 
 
 def _public_rooms() -> Iterator[ModuleType]:

@@ -12,9 +12,18 @@ from sklearn.base import ClusterMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .engine import CallbackSupportMixin, with_callbacks
-from .labels import UNLABELED, PartialLabels, decode, encode_partial_labels, join_names, novel_names, renamed, warn_user
-from .numerics import beyond_quantile
+from ..engine import CallbackSupportMixin, with_callbacks
+from ..labels import (
+    UNLABELED,
+    PartialLabels,
+    decode,
+    encode_partial_labels,
+    join_names,
+    novel_names,
+    renamed,
+    warn_user,
+)
+from ..numerics import beyond_quantile
 
 _SET_BY_VALIDATION = ("n_features_in_", "feature_names_in_")
 
