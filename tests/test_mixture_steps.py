@@ -19,7 +19,8 @@ from sklearn_sslcluster.numerics import mixture_fit
 from sklearn_sslcluster.numerics import mixture_steps as steps
 from sklearn_sslcluster.numerics.centroids import Frame, measure_anchors, measure_frame
 from sklearn_sslcluster.numerics.gaussians import Moments, NormalInverseWishart, make_gaussians, niw_log_density
-from sklearn_sslcluster.numerics.mixture_steps import Mixture, maximize
+from sklearn_sslcluster.numerics.mixture_densities import Mixture, evaluation_of, largest_square, log_joint_densities
+from sklearn_sslcluster.numerics.mixture_steps import maximize
 
 KINDS = pytest.mark.parametrize("kind", densities.COVARIANCE_TYPES)
 WAYS = pytest.mark.parametrize("way", ["expanded", "by differences"])
@@ -71,7 +72,7 @@ def settings_of(kind, class_weights="unlabeled", reg=0.0, prior=None):
 
 def evaluation(mixture, way="expanded", dtype=np.float64):
     """By differences where asked, else expanded in the given type: the rows of `table` are small enough."""
-    chosen = steps.evaluation_of(mixture, None, 100.0, np.dtype(dtype))
+    chosen = evaluation_of(mixture, None, 100.0, np.dtype(dtype))
     return replace(chosen, expansion=None) if way == "by differences" else chosen
 
 
@@ -187,17 +188,17 @@ def test_float32_rows_give_nearly_the_statistics_of_float64(kind):
 def test_rows_are_told_what_scikit_learn_tells(kind, wanted):
     (X, codes, _), mixture = table(), mixture_of(kind)
     method = {"resp": "predict_proba", "density": "score_samples", "code": "predict"}[wanted]
-    actual = source_of(X, codes, None, 7).map(steps.log_joint_densities, (evaluation(mixture), wanted))[0]
+    actual = source_of(X, codes, None, 7).map(log_joint_densities, (evaluation(mixture), wanted))[0]
     assert_allclose(actual, getattr(as_sklearn(kind, mixture), method)(X), rtol=1e-9, atol=1e-12)
 
 
 @KINDS
 def test_the_larger_rows_are_the_more_exactly_they_are_evaluated(kind):
     mixture = mixture_of(kind)
-    chosen = [steps.evaluation_of(mixture, None, size, np.dtype(np.float32)) for size in (1.0, 1e6, 1e12)]
+    chosen = [evaluation_of(mixture, None, size, np.dtype(np.float32)) for size in (1.0, 1e6, 1e12)]
     assert [one.dtype for one in chosen] == [np.float32, np.float64, np.float64]
     assert [one.expansion is None for one in chosen] == [False, False, True]
-    assert steps.evaluation_of(mixture, None, 1.0, np.dtype(np.float32), exact=True).dtype == np.float64
+    assert evaluation_of(mixture, None, 1.0, np.dtype(np.float32), exact=True).dtype == np.float64
 
 
 @KINDS
@@ -206,8 +207,8 @@ def test_the_larger_rows_are_the_more_exactly_they_are_evaluated(kind):
 def test_chosen_evaluation_is_exact_enough_at_any_size(kind, size, dtype):
     mixture = mixture_of(kind, means=table()[0][:4] + size)
     X = (table()[0] + size).astype(dtype)
-    chosen = steps.evaluation_of(mixture, None, steps.largest_square(source_of(X), None), X.dtype)
-    joint = source_of(X).map(steps.log_joint_densities, (chosen, "joint"))[0]
+    chosen = evaluation_of(mixture, None, largest_square(source_of(X), None), X.dtype)
+    joint = source_of(X).map(log_joint_densities, (chosen, "joint"))[0]
     assert_allclose(joint, log_joint(X.astype(float), mixture), rtol=0, atol=1e-6 if dtype == np.float64 else 5e-2)
 
 
@@ -217,8 +218,8 @@ def test_component_far_from_the_free_rows_is_evaluated_as_exactly(distance):
     flat = distance**2 * np.outer(along, along) + 1e-4 * np.outer(across, across) + np.diag([0.0, 0, 1])
     mixture = Mixture(make_gaussians("full", distance * along[None], flat[None])[0], np.ones(1))
     X = np.linspace(-1, 1, 50)[:, None] * along
-    chosen = steps.evaluation_of(mixture, None, steps.largest_square(source_of(X), None), X.dtype)
-    joint = source_of(X).map(steps.log_joint_densities, (chosen, "joint"))[0]
+    chosen = evaluation_of(mixture, None, largest_square(source_of(X), None), X.dtype)
+    joint = source_of(X).map(log_joint_densities, (chosen, "joint"))[0]
     assert_allclose(joint, log_joint(X, mixture), rtol=0, atol=1e-6)
 
 
@@ -231,7 +232,8 @@ def test_rows_a_million_deviations_away_have_the_responsibilities_of_centered_on
         rows = rows_of(Z, codes, weight, kind)
         start = mixture_of(kind, means=X[10:14] + offset - rows.shift)
         fit = mixture_fit.expectation_maximization(rows, start, settings_of(kind, reg=0.1), 5, 0.0)
-        fits.append((fit.lower_bounds[0], mixture_fit.responsibilities(rows, fit.mixture)))
+        chosen = evaluation_of(fit.mixture, rows.shift, rows.largest_square, Z.dtype)
+        fits.append((fit.lower_bounds[0], rows.source.map(log_joint_densities, (chosen, "resp"))[0]))
     tolerance = 1e-8 if dtype == np.float64 else 1e-5
     assert_allclose(fits[1][0], fits[0][0], rtol=tolerance)
     assert_allclose(fits[1][1], fits[0][1], rtol=0, atol=100 * tolerance)
@@ -290,7 +292,7 @@ def test_map_parameters_maximize_the_penalized_expected_likelihood(kind, seed, s
 def test_component_without_rows_leaves_finite_statistics(kind, reg):
     X = table()[0]
     mixture = maximize(moments_by_hand(kind, X, np.tile([1.0, 0.0], (80, 1))), None, settings_of(kind, "all", reg))
-    likelihood, after = expected(source_of(X), steps.evaluation_of(mixture, None, 100.0, X.dtype))
+    likelihood, after = expected(source_of(X), evaluation_of(mixture, None, 100.0, X.dtype))
     assert np.isfinite(likelihood)
     assert after.weight.sum() == pytest.approx(len(X))
 
@@ -374,6 +376,20 @@ def test_run_returns_its_best_parameters_and_their_moments(kind, prior):
     assert fit.converged
     assert (np.diff(fit.lower_bounds) >= 0).all()
     assert_same((fit.objective, fit.moments), (value, moments))
+
+
+@KINDS
+@PRIORS
+def test_monotone_run_ends_before_strong_regularization_lets_the_likelihood_fall(kind, prior):
+    rows, settings, start = rows_of(*table(), kind), settings_of(kind, reg=3.0, prior=prior), mixture_of(kind, seed=1)
+    unguarded, guarded = (
+        mixture_fit.expectation_maximization(rows, start, replace(settings, monotone=monotone), 500, 1e-6)
+        for monotone in (False, True)
+    )
+    assert np.diff(unguarded.lower_bounds).min() < 0
+    assert (np.diff(guarded.lower_bounds) >= 0).all()
+    assert guarded.converged
+    assert_same((guarded.objective, guarded.moments), mixture_fit.expectation(rows, guarded.mixture, settings))
 
 
 @KINDS

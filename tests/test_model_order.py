@@ -17,7 +17,8 @@ from sklearn_sslcluster.datasets import make_partially_labeled_blobs
 from sklearn_sslcluster.discovery import NCDKMeans, SemiSupervisedKMeans
 from sklearn_sslcluster.metrics import clustering_accuracy
 from sklearn_sslcluster.model_selection import estimate_n_clusters
-from sklearn_sslcluster.numerics import CRITERIA, is_one_cluster, model_order, pairwise_distances, select_k, silhouette
+from sklearn_sslcluster.numerics import model_order
+from sklearn_sslcluster.numerics.model_order import CRITERIA, is_one_cluster, pairwise_distances, select_k, silhouette
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_array, csr_matrix, issparse
 
 from sklearn_sslcluster.engine import RowBlocks
-from sklearn_sslcluster.numerics import distinct, distinct_rows, lexicographic_order
+from sklearn_sslcluster.numerics import distinct
+from sklearn_sslcluster.numerics.distinct import distinct_rows, lexicographic_order
 
 CONTAINERS = pytest.mark.parametrize("container", [np.asarray, csr_array, csr_matrix])
 EVERYTHING = 10**6

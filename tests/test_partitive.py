@@ -17,9 +17,15 @@ from sklearn.metrics import adjusted_rand_score
 import sklearn_sslcluster.mixture._partitive as partitive
 from sklearn_sslcluster.mixture import ProbabilisticPartitivePartitioning
 from sklearn_sslcluster.mixture._fit_tools import pose
-from sklearn_sslcluster.mixture._partitive import most_typical
-from sklearn_sslcluster.numerics import agreements, divide, division_gains, fit_parts, merge_unconfirmed
-from sklearn_sslcluster.numerics.mixture_parts import part_settings
+from sklearn_sslcluster.mixture._repeats import most_typical
+from sklearn_sslcluster.numerics.mixture_parts import (
+    agreements,
+    divide,
+    division_gains,
+    fit_parts,
+    merge_unconfirmed,
+    part_settings,
+)
 
 
 def separated_blobs(n_blobs, n_rows=300, n_features=4, seed=0, distance=7.0):

@@ -267,6 +267,10 @@ class BaseGaussianMixture(PartialLabelMixin, BaseEstimator):
     def _map_joint(self, X: Any, wanted: str, weights: np.ndarray | None = None) -> np.ndarray:
         return self._blocks(X).map(log_joint_densities, (self._evaluation(X, weights), wanted))[0]
 
+    def _codes(self, blocks: RowBlocks, means: np.ndarray, mixture: Mixture) -> np.ndarray:
+        """Most likely component of each row; `means` are those of the mixture in the coordinates of the rows."""
+        return blocks.map(log_joint_densities, (self._evaluate(blocks.X, means, mixture), "code"))[0]
+
     def _own_distances(self, X: Any, codes: np.ndarray) -> np.ndarray:
         return self._blocks(X, (codes,)).map(own_distances, self._evaluation(X))[0]
 
@@ -282,37 +286,30 @@ class BaseGaussianMixture(PartialLabelMixin, BaseEstimator):
 
         Novel components that no row belongs to are dropped unless `keep_all`.
         """
-        shift, blocks = problem.frame.shift, problem.source
+        shift, blocks, n_known = problem.frame.shift, problem.source, labels.n_known
         public = mixture.gaussians.means if shift is None else mixture.gaussians.means + shift
-        evaluation = self._evaluate(blocks.X, public, mixture)
-        codes = blocks.map(log_joint_densities, (evaluation, "code"))[0]
+        codes = self._codes(blocks, public, mixture)
         sizes = blocks.like(blocks.X, (codes, blocks.row_data[0], blocks.row_data[1])).sum(
             size_statistics_of_codes, mixture.n_components
         )[0]
-        n_known = labels.n_known
-        order = np.arange(n_known)
+        novel = n_known + order_by_size(sizes[n_known:], public[n_known:])
+        occupied = sizes[novel] > 0
         if not keep_all:
-            novel = n_known + order_by_size(sizes[n_known:], public[n_known:])
-            order = np.concatenate([order, novel[sizes[novel] > 0]]).astype(np.intp)
-            if len(order) < mixture.n_components:
-                # Without the components that were dropped some rows may change sides.
-                codes = np.zeros(0, dtype=np.int32)
-        else:
-            if (sizes[n_known:] <= 0).any():
-                warn_user(
-                    f"{int((sizes[n_known:] <= 0).sum())} components of the given start ended without rows; give other "
-                    "start means, or fewer components.",
-                    ConvergenceWarning,
-                )
-            order = np.concatenate([order, n_known + order_by_size(sizes[n_known:], public[n_known:])])
+            novel = novel[occupied]
+        elif not occupied.all():
+            warn_user(
+                f"{int((~occupied).sum())} components of the given start ended without rows; give other start means, "
+                "or fewer components.",
+                ConvergenceWarning,
+            )
+        order = np.concatenate([np.arange(n_known), novel]).astype(np.intp)
+        some_dropped = len(order) < mixture.n_components
         mixture, public = mixture.subset(order), public[order]
-        if len(codes):
-            rank = np.empty(len(order), dtype=np.int32)
-            rank[order] = np.arange(len(order))
-            codes = rank[codes]
+        if some_dropped:
+            # Without the components that were dropped some rows may change sides.
+            codes = self._codes(blocks, public, mixture)
         else:
-            evaluation = self._evaluate(blocks.X, public, mixture)
-            codes = blocks.map(log_joint_densities, (evaluation, "code"))[0]
+            codes = np.argsort(order).astype(codes.dtype)[codes]
         np.copyto(codes, labels.codes, where=labels.codes != UNLABELED)
         names = self._name_classes(labels.classes, len(order) - n_known)
         return {

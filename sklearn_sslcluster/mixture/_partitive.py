@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import combinations
 from math import comb
 from numbers import Integral, Real
@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import adjusted_rand_score
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
@@ -20,9 +19,7 @@ from ..labels import PartialLabels, warn_user
 from ..numerics import (
     MaximizationSettings,
     Mixture,
-    MixtureFit,
     PartTask,
-    best_fits,
     component_codes,
     divide,
     evaluation_of,
@@ -37,26 +34,15 @@ from ..numerics import (
     within_variances,
 )
 from ._base import BaseGaussianMixture
-from ._fit_tools import FEW_ROWS, FINE, LARGEST, Posed, first_regularization, pose, whole_rows
+from ._fit_tools import Posed, final_settings, first_regularization, pose, whole_rows
+from ._repeats import Repeat, most_typical
 
 # Distinct rows that are divided, and of them the fewest that a part without labels has on the average.
 _MOST_DIVIDED_ROWS = 8192
 _ROWS_PER_PART = 6
 # Parts without labels: so many, or so many times the known classes.
 _FEWEST_PARTS, _PARTS_PER_CLASS = 30, 3
-# Repeats that agree equally well with the others, up to rounding.
-_TIE = 1e-9
 _MOST_SUBSETS = 100_000
-
-
-@dataclass(frozen=True)
-class _Repeat:
-    """One run: the mixture that came out, its settings, and the component of each distinct free row."""
-
-    fit: MixtureFit
-    settings: MaximizationSettings
-    codes: np.ndarray
-    n_parts: int
 
 
 class ProbabilisticPartitivePartitioning(BaseGaussianMixture):
@@ -282,7 +268,7 @@ class ProbabilisticPartitivePartitioning(BaseGaussianMixture):
         posed = pose(self, X, y, sample_weight, random_state)
         task = self._task(posed, random_state)
         seeds = random_state.randint(np.iinfo(np.int32).max, size=self.n_repeats if self._n_new_parts(posed) else 1)
-        repeats: list[_Repeat] = []
+        repeats: list[Repeat] = []
         with fit_progress(self, X, y, max_steps=len(seeds), step_name="repeat") as step:
             for seed in seeds:
                 repeats.append(self._repeat(posed, task, int(seed)))
@@ -365,23 +351,15 @@ class ProbabilisticPartitivePartitioning(BaseGaussianMixture):
             return max(self.n_parts - n_known, 1)
         return int(np.clip(n_distinct // _ROWS_PER_PART, 1, max(_FEWEST_PARTS, _PARTS_PER_CLASS * n_known)))
 
-    def _repeat(self, posed: Posed, task: PartTask, seed: int) -> _Repeat:
+    def _repeat(self, posed: Posed, task: PartTask, seed: int) -> Repeat:
         """Divide, merge what is not confirmed, and let the mixture settle."""
         parts, n_parts = divide(task, self._n_new_parts(posed), seed)
         codes, n_classes = merge_unconfirmed(task, parts, n_parts)
         fit = fit_parts(task, codes, n_classes, self.max_iter)
-        settings = self._final_settings(posed, task, fit)
-        fit = expectation_maximization(task.rows, fit.mixture, settings, self.max_iter, self.tol)
-        return _Repeat(fit, settings, component_codes(task.rows, fit.mixture), n_parts)
-
-    def _final_settings(self, posed: Posed, task: PartTask, fit: MixtureFit) -> MaximizationSettings:
-        """Settings with the regularization that the result has."""
-        if self.reg_covar != "auto":
-            return task.settings
-        share = min(FINE + FEW_ROWS * fit.mixture.n_components / max(posed.n_distinct, 1), LARGEST)
         within = within_variances(task.rows, fit, task.settings.kind)
-        smallest = np.sqrt(np.finfo(np.float64).eps) * task.settings.regularization
-        return replace(task.settings, regularization=np.maximum(share * within, smallest))
+        settings = final_settings(posed, self.reg_covar, within, fit.mixture.n_components)
+        fit = expectation_maximization(task.rows, fit.mixture, settings, self.max_iter, self.tol)
+        return Repeat(fit, settings, component_codes(task.rows, fit.mixture), n_parts)
 
     def _separability(self, posed: Posed, task: PartTask, mixture: Mixture) -> np.ndarray:
         """Of each feature, on the distinct rows that were divided and the labeled ones."""
@@ -405,17 +383,3 @@ class ProbabilisticPartitivePartitioning(BaseGaussianMixture):
         if class_weights == "unlabeled" and not problem.frame.weight:
             class_weights = "all"
         return MaximizationSettings(self.covariance_type, class_weights, first_regularization(self.reg_covar, problem))
-
-
-def most_typical(repeats: list[_Repeat]) -> tuple[_Repeat, float]:
-    """(repeat that agrees best with the others, of equal ones the most likely; mean agreement of two repeats)."""
-    n_repeats = len(repeats)
-    scores = np.ones((n_repeats, n_repeats))
-    for a, b in combinations(range(n_repeats), 2):
-        scores[a, b] = scores[b, a] = adjusted_rand_score(repeats[a].codes, repeats[b].codes)
-    totals = scores.sum(axis=1)
-    equal = [repeat for repeat, total in zip(repeats, totals, strict=True) if total >= totals.max() - _TIE]
-    best = best_fits([repeat.fit for repeat in equal], lambda fit: fit.objective)[0]
-    n_pairs = n_repeats * (n_repeats - 1)
-    repeatability = float((totals.sum() - n_repeats) / n_pairs) if n_pairs else 1.0
-    return next(repeat for repeat in equal if repeat.fit is best), repeatability

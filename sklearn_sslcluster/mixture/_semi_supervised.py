@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
-import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
@@ -14,46 +12,11 @@ from sklearn.utils._param_validation import StrOptions
 from ..base import fit_method
 from ..engine import fit_progress
 from ..labels import PartialLabels, warn_user
-from ..numerics import (
-    INITS,
-    MaximizationSettings,
-    Mixture,
-    MixtureFit,
-    MixtureTask,
-    expectation_maximization,
-    lower_regularization,
-    search,
-    sweep,
-    thinned,
-    with_dense_sample,
-    within_variances,
-)
-from ._axes import along, principal_axes, turned_back
-from ._fit_tools import (
-    COARSE,
-    FEW_ROWS,
-    FINE,
-    LARGEST,
-    MOST_SEARCHED_ROWS,
-    first_regularization,
-    initial_mixture,
-    labels_agreement,
-    niw_prior,
-    partition_score,
-    pose,
-    previous_mixture,
-    variances_of_start,
-    whole_rows,
-)
+from ..numerics import INITS, MaximizationSettings, Mixture, MixtureFit, expectation_maximization
+from ._fit_tools import final_settings, first_regularization, niw_prior, pose, whole_rows
 from ._incremental import IncrementalMixtureMixin
-
-# Distinct rows on which numbers of components are compared.
-_MOST_SWEPT_ROWS = 4096
-_SWEEP_STARTS = 10
-# Searches with ever less regularization, where groups lie far apart.
-_ROUNDS, _MUCH_LESS = 3, 0.5
-# Variances that are less than this share of others are rounding.
-_COLLINEAR = 1e-10
+from ._search import find_mixture
+from ._starts import initial_mixture, previous_mixture, variances_of_start
 
 
 class SemiSupervisedGaussianMixture(IncrementalMixtureMixin):
@@ -323,11 +286,11 @@ class SemiSupervisedGaussianMixture(IncrementalMixtureMixin):
                 return step(lambda: self._state(posed, mixture, objective))
 
             if start is not None:
-                settings = self._final_settings(posed, variances_of_start(start), start.n_components)
+                settings = final_settings(posed, self.reg_covar, variances_of_start(start), start.n_components)
                 fit = expectation_maximization(whole_rows(posed), start, settings, self.max_iter, self.tol, on_step)
                 wanted = start.n_components
             else:
-                fit, wanted, settings, scores = self._search(posed, random_state, on_step)
+                fit, wanted, settings, scores = find_mixture(self, posed, random_state, on_step)
         if not fit.converged and fit.n_iter >= self.max_iter:
             warn_user(
                 f"The likelihood still grows after max_iter={self.max_iter} iterations; raise max_iter or tol.",
@@ -338,105 +301,6 @@ class SemiSupervisedGaussianMixture(IncrementalMixtureMixin):
         running = self._running_attributes(posed, fit.mixture, settings)
         self._set_fitted(**fitted, **scores, **self._run_attributes(fit), **running)
         return self
-
-    def _search(self, posed: Any, random_state: np.random.RandomState, on_step: Any) -> tuple:
-        """(fit on all rows, components wanted, its settings, further attributes) without a given start."""
-        problem = with_dense_sample(thinned(posed.problem, self._n_searched(posed), random_state))
-        # Regularization by "auto" follows the features: so let these be the axes along which the rows vary.
-        turns = self.reg_covar == "auto" and self.covariance_type in ("full", "tied")
-        axes = principal_axes(problem) if turns else None
-        if axes is None:
-            fit, final, wanted, scores = self._search_along(posed, problem, None, random_state, on_step)
-        else:
-            seen, problem = along(posed, problem, axes)
-            along_axes = first_regularization(self.reg_covar, problem)
-            # Along an axis on which all rows agree but for rounding, what its features vary by.
-            of_features = (axes**2).T @ posed.settings.regularization
-            regularization = np.where(along_axes > _COLLINEAR * of_features, along_axes, of_features)
-            first = replace(seen.settings, regularization=regularization)
-
-            def turned_step(mixture: Mixture, objective: float) -> bool:
-                return on_step(turned_back(mixture, axes), objective)
-
-            seen = replace(seen, settings=first)
-            fit, final, wanted, scores = self._search_along(seen, problem, axes, random_state, turned_step)
-            fit = replace(fit, mixture=turned_back(fit.mixture, axes))
-            final = replace(posed.settings, regularization=axes**2 @ final.regularization)
-        if not problem.sample.complete:
-            fit = expectation_maximization(whole_rows(posed), fit.mixture, final, self.max_iter, self.tol, on_step)
-        return fit, wanted, final, scores
-
-    def _search_along(
-        self, posed: Any, problem: Any, axes: np.ndarray | None, random_state: np.random.RandomState, on_step: Any
-    ) -> tuple:
-        """(fit of the distinct rows, its settings, components wanted, further attributes), all along the axes."""
-        few = thinned(problem, _MOST_SWEPT_ROWS, random_state)
-        settings, scores = posed.settings, {}
-        wanted = posed.labels.n_known
-        if self.n_components != "auto":
-            wanted += self._n_novel_wanted(posed.labels)
-        for _ in range(_ROUNDS):
-            task = self._task(posed, problem, settings, axes)
-            candidates: list[MixtureFit] = []
-            if self.n_components == "auto":
-                swept = replace(self._task(posed, few, settings, axes), n_init=min(self.n_init, _SWEEP_STARTS))
-                wanted, criterion, candidates = self._sweep(posed, swept, task, random_state, on_step)
-                scores["n_components_scores_"] = criterion
-            fit = search(task, wanted - posed.labels.n_known, random_state, candidates, on_step)
-            within = within_variances(task.rows, fit, settings.kind)
-            smaller = np.maximum(COARSE * within, _COLLINEAR * settings.regularization)
-            if self.reg_covar != "auto" or not np.median(smaller / settings.regularization) < _MUCH_LESS:
-                break
-            # Groups lie so far apart that what was little in units of all the variance is much within them.
-            settings = replace(settings, regularization=smaller)
-        final = self._final_settings(posed, within, wanted)
-        if self.reg_covar == "auto":
-            fit = lower_regularization(task, fit, final, random_state)
-        return fit, final, wanted, scores
-
-    def _sweep(
-        self, posed: Any, swept: MixtureTask, task: MixtureTask, random_state: np.random.RandomState, on_step: Any
-    ) -> tuple[int, dict[int, float], list[MixtureFit]]:
-        """(number of components, criterion of each number tried, fit of the sweep with that number)."""
-        n_known = posed.labels.n_known
-        ks = self._candidates(n_known) if posed.labels.unlabeled.any() else [max(n_known, 1)]
-        fits, criterion = sweep(swept, ks, random_state, on_step)
-        if not fits:
-            return max(n_known, 1), criterion, []
-        wanted = max(criterion, key=criterion.__getitem__)
-        return wanted, criterion, [task.run(fits[wanted].mixture)]
-
-    def _final_settings(self, posed: Any, within: np.ndarray, n_components: int) -> MaximizationSettings:
-        """Settings with the regularization that the result has."""
-        if self.reg_covar != "auto":
-            return posed.settings
-        share = FINE + FEW_ROWS * n_components / max(posed.n_distinct, 1)
-        smallest = np.sqrt(np.finfo(np.float64).eps) * posed.settings.regularization
-        return replace(posed.settings, regularization=np.maximum(min(share, LARGEST) * within, smallest))
-
-    def _n_searched(self, posed: Any) -> int:
-        n_features = posed.problem.source.n_features
-        return max(MOST_SEARCHED_ROWS * 32 // max(n_features, 32), 4096, 8 * n_features)
-
-    def _task(self, posed: Any, problem: Any, settings: MaximizationSettings, axes: np.ndarray | None) -> MixtureTask:
-        rows = posed.rows_of(problem)
-        score: Callable[[MixtureFit], float] = _objective
-        if self.selection == "labeled" and posed.labels.n_known:
-            score = labels_agreement(posed, axes)
-        elif callable(self.selection):
-            score = partition_score(self.selection, problem, rows)
-        return MixtureTask(
-            problem,
-            rows,
-            settings,
-            self.n_init,
-            self.max_iter,
-            self.tol,
-            self.init,
-            score,
-            moves=self.selection == "likelihood",
-            axes=axes,
-        )
 
     def _given_start(self, posed: Any) -> Mixture | None:
         given = {"weights": self.weights_init, "means": self.means_init, "precisions": self.precisions_init}
@@ -479,7 +343,3 @@ class SemiSupervisedGaussianMixture(IncrementalMixtureMixin):
         return MaximizationSettings(
             self.covariance_type, class_weights, regularization, prior, monotone=self.reg_covar == "auto"
         )
-
-
-def _objective(fit: MixtureFit) -> float:
-    return fit.objective

@@ -12,14 +12,11 @@ from .center_fit import CenterProblem
 from .centroids import Anchors, Frame
 from .distinct import RowSource
 from .gaussians import Moments, niw_log_density
+from .mixture_densities import Mixture, evaluation_of, largest_square, log_joint_densities
 from .mixture_steps import (
     MaximizationSettings,
-    Mixture,
-    evaluation_of,
     expectation_statistics,
     labeled_statistics,
-    largest_square,
-    log_joint_densities,
     log_likelihood_of_moments,
     log_weight_prior,
     maximize,
@@ -186,12 +183,6 @@ def group_moments(source: Any, n_groups: int, kind: str, shift: np.ndarray | Non
     means = sums / np.where(weights > 0, weights, 1)[:, None]
     _, _, scatter = source.sum(labeled_statistics, (kind, means, shift))
     return Moments(weights, means, scatter)
-
-
-def responsibilities(rows: MixtureRows, mixture: Mixture) -> np.ndarray:
-    """Responsibilities for the free rows, (n_rows, n_components)."""
-    evaluation = evaluation_of(mixture, rows.shift, rows.largest_square, rows.source.X.dtype, exact=rows.exact)
-    return rows.source.map(log_joint_densities, (evaluation, "resp"))[0]
 
 
 def component_codes(rows: MixtureRows, mixture: Mixture) -> np.ndarray:

@@ -12,17 +12,18 @@ import numpy as np
 from scipy.linalg import eigh
 
 from .centroids import Frame, LloydSettings, lloyd, nearest_centers, no_anchors, seed_centers
-from .gaussians import Gaussians, Moments, add_moments
+from .gaussians import Gaussians, Moments, add_moments, merge_groups
+from .mixture_densities import Mixture
 from .mixture_fit import (
     MixtureFit,
     MixtureRows,
+    component_codes,
     expectation,
     expectation_maximization,
     hard_mixture,
     measure_rows,
-    responsibilities,
 )
-from .mixture_steps import MaximizationSettings, Mixture, log_likelihood_of_moments, maximize, padded
+from .mixture_steps import MaximizationSettings, log_likelihood_of_moments, maximize, padded
 
 # Iterations that refine a proposal on its own rows, and the whole mixture after a move.
 _REFINE_ITER = 15
@@ -158,7 +159,7 @@ def joined(
 ) -> Mixture:
     """Mixture in which the second component of a pair has become part of the first."""
     a, b = pair
-    both = add_moments(settings.kind, moments.subset([a]), moments.subset([b]))
+    both = merge_groups(settings.kind, moments, a, b)
     n_known = 0 if labeled is None else len(labeled.weight)
     pinned = labeled.subset([a]) if labeled is not None and a < n_known else None
     one = maximize(both, pinned, settings)
@@ -190,7 +191,7 @@ def propose_splits(
     rows: MixtureRows, mixture: Mixture, settings: MaximizationSettings, random_state: np.random.RandomState
 ) -> list[Split]:
     """A proposal for each component that can be cut, the largest gain first."""
-    codes = responsibilities(rows, mixture).argmax(axis=1)
+    codes = component_codes(rows, mixture)
     seeds = random_state.randint(np.iinfo(np.int32).max, size=mixture.n_components)
     found = [
         propose_split(rows, np.flatnonzero(codes == k), k, settings, np.random.RandomState(seeds[k]))

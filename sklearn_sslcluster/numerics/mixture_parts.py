@@ -15,6 +15,7 @@ from scipy.sparse import issparse
 from .center_fit import CenterProblem, solve_sample
 from .centroids import LloydSettings, OnStep, nearest_centers
 from .gaussians import Moments, add_moments
+from .mixture_densities import Mixture, evaluation_of, log_joint_densities
 from .mixture_fit import (
     MixtureFit,
     MixtureRows,
@@ -25,7 +26,7 @@ from .mixture_fit import (
     partition_moments,
     sample_rows,
 )
-from .mixture_steps import MaximizationSettings, Mixture, evaluation_of, log_joint_densities, padded
+from .mixture_steps import MaximizationSettings, padded
 
 # K-means starts of one division, the best of which is taken.
 _STARTS = LloydSettings(n_init=5)

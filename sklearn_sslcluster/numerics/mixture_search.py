@@ -15,9 +15,10 @@ from scipy.sparse import issparse
 from .center_fit import CenterProblem, seeding_of
 from .centroids import LloydSettings, lloyd, nearest_centers, seed_centers
 from .gaussians import add_moments
+from .mixture_densities import Mixture
 from .mixture_fit import MixtureFit, MixtureRows, OnStep, expectation_maximization, hard_mixture
 from .mixture_moves import exchange
-from .mixture_steps import MaximizationSettings, Mixture, padded
+from .mixture_steps import MaximizationSettings, padded
 
 # Iterations of a first run, and how many of the first runs are finished.
 _SHORT_ITER = 15

@@ -7,7 +7,6 @@ to a shift near the middle of the rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,150 +14,22 @@ import numpy as np
 from scipy.sparse import issparse
 
 from .centroids import shifted
-from .distinct import RowSource, free_weight
+from .distinct import free_weight
 from .gaussians import (
-    Expansion,
     Gaussians,
     Moments,
     NormalInverseWishart,
     add_moments,
-    expand,
-    expanded_features,
-    largest_precision,
-    log_densities,
     log_determinants,
     make_gaussians,
     n_expanded,
     scatter_of,
-    square_distances,
 )
+from .mixture_densities import Evaluation, Mixture, chunks, joint_of, normalize
 
-# Features of a chunk of rows stay in the cache of a core.
-_CHUNK_BYTES = 2**22
-_CHUNK_ROWS = (64, 1024)
-# Largest error of a log density, about `eps` times its quadratic terms, up to which it is expanded in products.
-_EXPANSION_ERROR = {np.dtype(np.float64): 1e-7, np.dtype(np.float32): 1e-2}
+# Rows whose products are added up at a time.
+_MOMENT_ROWS = 1024
 _SMALLEST = np.finfo(np.float64).tiny
-
-
-@dataclass(frozen=True)
-class Mixture:
-    """Components and their weights, relative to a shift."""
-
-    gaussians: Gaussians
-    weights: np.ndarray
-
-    @property
-    def n_components(self) -> int:
-        return len(self.weights)
-
-    def subset(self, kept: np.ndarray) -> Mixture:
-        return Mixture(self.gaussians.subset(kept), self.weights[kept] / self.weights[kept].sum())
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """How log densities of rows are computed: expanded in products where that is exact enough, else by differences.
-
-    Attributes
-    ----------
-    mixture : Mixture
-    log_weights : ndarray of shape (n_components,)
-    expansion : Expansion or None
-        None: by differences.
-    dtype : dtype
-        Rows are converted to it, a chunk at a time.
-    shift : ndarray of shape (n_features,) or None
-    """
-
-    mixture: Mixture
-    log_weights: np.ndarray
-    expansion: Expansion | None
-    dtype: np.dtype
-    shift: np.ndarray | None
-
-
-def evaluation_of(
-    mixture: Mixture, shift: np.ndarray | None, largest_square: float, dtype: np.dtype, *, exact: bool = False
-) -> Evaluation:
-    """Choose the way of computing: `largest_square` is that of the norm of a row; `exact` refuses float32."""
-    log_weights = np.log(np.maximum(mixture.weights, _SMALLEST))
-    farthest = max(largest_square, float((mixture.gaussians.means**2).sum(axis=1).max(initial=0.0)))
-    size = farthest * largest_precision(mixture.gaussians)
-    candidates: list[np.dtype] = [np.dtype(np.float32), np.dtype(np.float64)]
-    for candidate in candidates[int(exact or dtype != np.float32) :]:
-        if size * np.finfo(candidate).eps <= _EXPANSION_ERROR[candidate]:
-            return Evaluation(mixture, log_weights, expand(mixture.gaussians, log_weights), candidate, shift)
-    return Evaluation(mixture, log_weights, None, np.dtype(np.float64), shift)
-
-
-def _largest_square(block: Any, row_data: tuple, shift: np.ndarray | None) -> tuple[float]:
-    free = free_weight(row_data, block.shape[0]) > 0 if row_data else np.ones(block.shape[0], dtype=bool)
-    if not free.any():
-        return (0.0,)
-    if issparse(block):
-        squares = np.asarray(block.multiply(block).sum(axis=1)).ravel()
-    else:
-        Z = shifted(block, shift)
-        squares = np.einsum("ij,ij->i", Z, Z)
-    return (float(squares[free].max()),)
-
-
-def largest_square(source: RowSource, shift: np.ndarray | None) -> float:
-    """Largest squared norm of a free row relative to `shift`."""
-    return max((float(value) for _, (value,) in source.pick(_largest_square, shift)), default=0.0)
-
-
-def _chunks(block: Any, evaluation: Evaluation) -> Iterator[tuple[slice, Any]]:
-    """Rows of a block relative to the shift, as many at a time as the cache takes."""
-    kind = evaluation.mixture.gaussians.kind
-    n_rows, n_features = block.shape
-    if issparse(block):
-        size = 8192
-    else:
-        row_bytes = evaluation.dtype.itemsize * n_expanded(kind, n_features)
-        size = int(np.clip(_CHUNK_BYTES // row_bytes, *_CHUNK_ROWS))
-    for start in range(0, n_rows, size):
-        rows = slice(start, min(start + size, n_rows))
-        Z = block[rows]
-        if Z.dtype != evaluation.dtype:
-            Z = Z.astype(evaluation.dtype)
-        yield rows, shifted(Z, evaluation.shift)
-
-
-def _sparse_features(Z: Any, kind: str) -> tuple[Any, Any]:
-    """Squares (or squared norms) and entries of sparse rows, to be multiplied from the left by coefficients."""
-    squares = Z.multiply(Z)
-    return (squares.tocsr() if kind == "diag" else np.asarray(squares.sum(axis=1)).reshape(-1, 1)), Z
-
-
-def _log_joint(Z: Any, evaluation: Evaluation) -> tuple[np.ndarray, Any]:
-    """(log of weight times density, (n_components, n_rows); features of the rows or None)."""
-    expansion = evaluation.expansion
-    if expansion is None:
-        return log_densities(Z, evaluation.mixture.gaussians) + evaluation.log_weights[:, None], None
-    coefficients = expansion.coefficients.astype(evaluation.dtype)
-    constant = expansion.constant.astype(evaluation.dtype)[:, None]
-    if issparse(Z):
-        squares, entries = _sparse_features(Z, expansion.kind)
-        n_squares = squares.shape[1]
-        joint = (squares @ coefficients[:, :n_squares].T + entries @ coefficients[:, n_squares:].T).T
-        return joint + constant, (squares, entries)
-    features = np.empty((coefficients.shape[1], Z.shape[0]), dtype=evaluation.dtype)
-    expanded_features(np.ascontiguousarray(Z.T), expansion.kind, expansion.metric, features)
-    joint = coefficients @ features
-    joint += constant
-    return joint, features
-
-
-def _normalize(joint: np.ndarray) -> np.ndarray:
-    """Turn log joint densities into responsibilities, in place; returns the log densities of the rows."""
-    largest = joint.max(axis=0)
-    joint -= largest
-    np.exp(joint, out=joint)
-    total = joint.sum(axis=0)
-    joint /= total
-    return np.log(total) + largest
 
 
 def expectation_statistics(block: Any, row_data: tuple, evaluation: Evaluation) -> tuple:
@@ -179,9 +50,9 @@ def expectation_statistics(block: Any, row_data: tuple, evaluation: Evaluation) 
     by_differences = evaluation.expansion is None
     total = np.zeros((n_components, n_expanded(kind, n_features)))
     scatter = _zero_scatter(kind, n_components, n_features) if by_differences else None
-    for rows, Z in _chunks(block, evaluation):
-        resp, features = _log_joint(Z, evaluation)
-        log_density = _normalize(resp)
+    for rows, Z in chunks(block, evaluation):
+        resp, features = joint_of(Z, evaluation)
+        log_density = normalize(resp)
         if row_data[1] is not None:
             sample_weight = row_data[1][rows]
             resp *= sample_weight
@@ -243,17 +114,13 @@ def to_moments(statistics: tuple, evaluation: Evaluation, second_moment: np.ndar
     offsets = sums / np.where(weights > 0, weights, 1.0)[:, None]
     if evaluation.expansion is None:
         means = gaussians.means + offsets
-        second = second - _between(kind, offsets, weights)
+        second = second - scatter_of(kind, offsets, weights)
     else:
         means = offsets
         if kind == "tied":
             second = second_moment
-        second = _unpack(kind, second, gaussians.n_features) - _between(kind, offsets, weights)
+        second = _unpack(kind, second, gaussians.n_features) - scatter_of(kind, offsets, weights)
     return float(likelihood), Moments(weights, means, second)
-
-
-def _between(kind: str, offsets: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    return scatter_of(kind, offsets, weights)
 
 
 def _unpack(kind: str, second: Any, n_features: int) -> np.ndarray:
@@ -271,8 +138,8 @@ def second_moment_statistics(block: Any, row_data: tuple, shift: np.ndarray | No
     """(second moment of the free rows about the shift,)."""
     weight = free_weight(row_data, block.shape[0])
     total = np.zeros((block.shape[1], block.shape[1]))
-    for start in range(0, block.shape[0], _CHUNK_ROWS[1]):
-        rows = slice(start, start + _CHUNK_ROWS[1])
+    for start in range(0, block.shape[0], _MOMENT_ROWS):
+        rows = slice(start, start + _MOMENT_ROWS)
         Z = shifted(block[rows].astype(np.float64), shift)
         total += (Z * weight[rows][:, None]).T @ Z
     return (total,)
@@ -423,33 +290,3 @@ def log_weight_prior(log_weights: np.ndarray, settings: MaximizationSettings, n_
     """Log density, up to a constant, of the prior behind the additional rows of `component_weights`."""
     unlabeled = settings.class_weights == "unlabeled"
     return settings.known_weight * float(log_weights[:n_known].sum()) if unlabeled else 0.0
-
-
-def log_joint_densities(block: Any, row_data: tuple, parameters: tuple[Evaluation, str]) -> tuple[np.ndarray]:
-    """What "joint" (log weight plus log density), "resp", "density" (its log) or "code" says of each row."""
-    evaluation, wanted = parameters
-    n_rows, n_components = block.shape[0], evaluation.mixture.n_components
-    shape = (n_rows,) if wanted in ("density", "code") else (n_rows, n_components)
-    out = np.empty(shape, dtype=np.int32 if wanted == "code" else np.float64)
-    for rows, Z in _chunks(block, evaluation):
-        joint, _ = _log_joint(Z, evaluation)
-        if wanted == "code":
-            out[rows] = joint.argmax(axis=0)
-        elif wanted == "joint":
-            out[rows] = joint.T
-        else:
-            density = _normalize(joint)
-            out[rows] = density if wanted == "density" else joint.T
-    return (out,)
-
-
-def own_distances(block: Any, row_data: tuple, evaluation: Evaluation) -> tuple[np.ndarray]:
-    """(Mahalanobis distance of each row to the component given by its code in ``row_data``,)."""
-    gaussians = evaluation.mixture.gaussians
-    (codes,) = row_data
-    out = np.empty(block.shape[0])
-    for code in np.unique(codes):
-        rows = np.flatnonzero(codes == code)
-        Z = shifted(block[rows].astype(np.float64), evaluation.shift)
-        out[rows] = np.sqrt(square_distances(Z, gaussians.subset(np.array([code])))[0])
-    return (out,)

@@ -10,7 +10,7 @@ from scipy.sparse import issparse
 from .centroids import shifted
 from .distinct import RowSource
 from .gaussians import Gaussians, log_densities, make_gaussians
-from .mixture_steps import Evaluation, log_joint_densities
+from .mixture_densities import Evaluation, log_joint_densities
 
 _CHUNK_ROWS = 4096
 

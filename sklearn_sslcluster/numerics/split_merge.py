@@ -16,13 +16,15 @@ from .gaussians import (
     NormalInverseWishart,
     add_moments,
     dirichlet_log_marginal,
+    merge_groups,
     niw_log_marginal,
     subtract_moments,
 )
+from .mixture_densities import Mixture
 from .mixture_fit import MixtureFit, component_codes, partition_moments
 from .mixture_moves import divided, joined, member_rows, propose_split
 from .mixture_search import MixtureTask
-from .mixture_steps import Mixture, padded
+from .mixture_steps import padded
 
 # Rounds without a change of the partition after which a random walk is taken to have settled.
 _PATIENCE = 5
@@ -92,7 +94,7 @@ def log_split_ratio(parts: Moments, whole: Moments, prior: NormalInverseWishart,
 
 def log_merge_ratio(pair: Moments, prior: NormalInverseWishart, concentration: float) -> float:
     """Logarithm of the Hastings ratio of merging two groups: that of the split undone, negative."""
-    whole = add_moments("full", pair.subset([0]), pair.subset([1]))
+    whole = merge_groups("full", pair, 0, 1)
     return -log_split_ratio(pair, whole, prior, concentration)
 
 
@@ -190,7 +192,7 @@ class SplitMergeRun:
             parts = parts.scaled(self.task.evidence)
             if parts.weight.min() < self.settings.min_size:
                 continue
-            whole = add_moments("full", parts.subset([0]), parts.subset([1]))
+            whole = merge_groups("full", parts, 0, 1)
             log_ratio = log_split_ratio(parts, whole, self.settings.prior, self.settings.concentration)
             if self.accepts(log_ratio):
                 mixture = divided(mixture, split)
@@ -227,7 +229,7 @@ class SplitMergeRun:
             mixture = joined(mixture, free, self.task.rows.labeled, (a, b), self.task.settings)
             self.history.append(Move(number, "merge", (a, b), log_ratio, mixture.n_components))
             kept = np.delete(np.arange(len(free.weight)), b)
-            both = add_moments("full", free.subset([a]), free.subset([b]))
+            both = merge_groups("full", free, a, b)
             free.weight[a], free.means[a], free.scatter[a] = both.weight[0], both.means[0], both.scatter[0]
             free = free.subset(kept)
         return replace(fit, mixture=mixture)
