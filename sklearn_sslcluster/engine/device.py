@@ -1,0 +1,74 @@
+"""Where dense linear algebra runs: numpy, or torch on the CPU or a GPU. Beside ``neural`` the one place for torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.linalg import eigh
+
+
+@dataclass(frozen=True)
+class NumpyBackend:
+    """Arrays of numpy. ``xp`` is the module whose functions take ``out=``."""
+
+    xp: Any = np
+
+    def asarray(self, values: np.ndarray, dtype: str = "float64") -> Any:
+        return np.array(values, dtype=dtype)
+
+    def numpy(self, values: Any) -> np.ndarray:
+        return np.asarray(values, dtype=np.float64)
+
+    def top_eigh(self, matrix: Any, n_pairs: int) -> tuple[Any, Any]:
+        """The `n_pairs` largest eigenvalues, in increasing order, and their vectors."""
+        size = matrix.shape[0]
+        if 2 * n_pairs > size:
+            values, vectors = np.linalg.eigh(matrix)
+            return values[size - n_pairs :], vectors[:, size - n_pairs :]
+        return eigh(matrix, subset_by_index=[size - n_pairs, size - 1], check_finite=False)
+
+
+@dataclass(frozen=True)
+class TorchBackend:
+    """Arrays of torch on one device."""
+
+    xp: Any
+    device: str
+
+    def asarray(self, values: np.ndarray, dtype: str = "float64") -> Any:
+        return self.xp.tensor(np.asarray(values), dtype=getattr(self.xp, dtype), device=self.device)
+
+    def numpy(self, values: Any) -> np.ndarray:
+        return values.detach().cpu().numpy().astype(np.float64)
+
+    def top_eigh(self, matrix: Any, n_pairs: int) -> tuple[Any, Any]:
+        """The `n_pairs` largest eigenvalues, in increasing order, and their vectors."""
+        values, vectors = self.xp.linalg.eigh(matrix)
+        size = matrix.shape[0]
+        return values[size - n_pairs :], vectors[:, size - n_pairs :]
+
+
+def array_backend(device: str | None) -> NumpyBackend | TorchBackend:
+    """Backend for a parameter ``device``.
+
+    None is numpy, ``"cpu"`` and ``"cuda"`` are torch, ``"auto"`` is torch on a GPU where there is one, else numpy.
+
+    Raises
+    ------
+    ValueError
+        If torch sees no such device.
+    """
+    if device is None:
+        return NumpyBackend()
+    import torch
+
+    has_gpu = torch.cuda.is_available()
+    if device == "auto":
+        return TorchBackend(torch, "cuda") if has_gpu else NumpyBackend()
+    if device.startswith("cuda") and not has_gpu:
+        raise ValueError(
+            f"device={device!r}, but torch sees no CUDA device; device='auto' takes one only if it is there."
+        )
+    return TorchBackend(torch, device)
