@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,10 +59,12 @@ def array_backend(device: str | None) -> NumpyBackend | TorchBackend:
     Raises
     ------
     ValueError
-        If torch sees no such device.
+        If `device` is none of these, or torch sees no such device.
     """
     if device is None:
         return NumpyBackend()
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        raise ValueError(f"device must be None, 'cpu', 'cuda', 'cuda:0' and so on, or 'auto', got {device!r}.")
     import torch
 
     has_gpu = torch.cuda.is_available()

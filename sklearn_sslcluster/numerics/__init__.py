@@ -7,11 +7,13 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "center_fit": ["CenterProblem", "labeled_rows", "pose_problem", "solve"],
         "centroids": [
+            "Anchors",
             "Frame",
             "LloydSettings",
             "center_distances",
             "distances_to",
             "lloyd",
+            "measure_anchors",
             "nearest_centers",
             "no_anchors",
             "objective",

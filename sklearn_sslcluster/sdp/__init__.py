@@ -4,5 +4,10 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submod_attrs={},
+    submod_attrs={
+        "_certificate": ["certify_kmeans"],
+        "_ladder": ["CertificateSettings", "KMeansCertificate"],
+        "_sdp_kmeans": ["SDPKMeans"],
+        "_sketch_and_lift": ["SketchAndLiftKMeans"],
+    },
 )

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.device import NumpyBackend, TorchBackend
+from ..engine import NumpyBackend, TorchBackend
 from ._bounds import spectral_bound
 from ._points import Points
 
@@ -49,7 +49,7 @@ class AdmmSettings:
     stop_gain : float
         Stop when the bound rises by less than this share of `inertia` between two checks.
     deadline : float or None
-        Value of ``time.perf_counter`` at which to stop.
+        Value of ``time.time`` at which to stop.
     """
 
     max_iter: int = 1000
@@ -111,7 +111,7 @@ def solve_admm(
     for n_iter in range(1, settings.max_iter + 1):
         measured = n_iter % settings.check_every == 0 or n_iter == settings.max_iter
         primal, dual = state.iterate(measured=measured)
-        late = settings.deadline is not None and time.perf_counter() > settings.deadline
+        late = settings.deadline is not None and time.time() > settings.deadline
         stopped = on_step is not None and on_step()
         if not (measured or late or stopped):
             continue
@@ -201,16 +201,17 @@ class _State:
         return out
 
     def _dense(self) -> Any:
-        """The projected matrix."""
+        """The projected matrix, with `u` below all other directions, so that it is never among those kept."""
+        below = 1 + self._norm(self.K)
         along = self.K @ self.u
-        along -= self.u * ((self.u @ along) / 2)
+        along -= self.u * ((self.u @ along - below) / 2)
         M = self.K - self.xp.outer(self.u, along)
         M -= self.xp.outer(along, self.u)
         M += self.A @ (self.A.T / self.rho)
         return M
 
     def _eigenpairs(self) -> None:
-        n_pairs = min(self.n_points, self.n_kept + max(_GUARD, int(_GUARD_SHARE * self.n_kept)))
+        n_pairs = min(self.n_points - 1, self.n_kept + max(_GUARD, int(_GUARD_SHARE * self.n_kept)))
         thin = self.n_points >= _SMALLEST_THIN and 4 * n_pairs <= self.n_points
         if not thin or self.vectors is None or self.n_iter <= _EXACT_AT_FIRST:
             self.values, self.vectors = self.backend.top_eigh(self._dense(), n_pairs)

@@ -153,12 +153,15 @@ class LabelBound:
     value : float
     multiplier : float
         `z`, the multiplier of the trace.
+    smallest : float
+        The largest multiplier that clips no margin; not positive if a point is no nearer to its own centroid.
     proven : bool
         The labels were proven optimal as they are: :math:`z \\ge \\lambda_{\\max}`.
     """
 
     value: float
     multiplier: float
+    smallest: float
     proven: bool
 
 
@@ -175,20 +178,19 @@ def label_bound(points: Points, codes: np.ndarray) -> LabelBound:
     margins = measure_margins(points, codes)
     limits = margins.largest_multipliers()
     smallest = float(limits.min())
-    best = LabelBound(0.0, 0.0, False)
+    best = LabelBound(0.0, 0.0, smallest, False)
     if smallest > 0:
         best = _unclipped_bound(points, margins, smallest)
         if best.proven:
             return best
     order = np.argsort(limits)
     below = np.cumsum(margins.q[order] ** 2) / (margins.q @ margins.q)
-    tried = {
-        max(float(limits[order[min(np.searchsorted(below, share), len(order) - 1)]]), 0.0) for share in _SHORTFALLS
-    }
+    at = np.minimum(np.searchsorted(below, _SHORTFALLS), len(order) - 1)
+    tried = set(np.maximum(limits[order[at]], 0.0).tolist())
     for z in sorted(tried):
         value = _clipped_bound(points, margins, z)
         if value > best.value:
-            best = LabelBound(value, z, False)
+            best = LabelBound(value, z, smallest, False)
         elif value < 0.9 * best.value:
             break
     return best
@@ -246,8 +248,10 @@ def _unclipped_bound(points: Points, margins: Margins, z: float) -> LabelBound:
     # Margins are rounded in units of the distances between clusters.
     rounding += 32 * _EPS * margins.n_clusters * float(margins.sizes.max()) * float(np.abs(margins.values).max())
     lost = np.maximum(values[: margins.n_clusters - 1] + rounding - z, 0).sum()
-    value = (margins.inertia - float(lost)) * (1 - points.n_points * _EPS)
-    return LabelBound(max(value, 0.0), z, not lost)
+    # Deviations are rounded in units of the points, and each centroid is off by the rounding of a sum.
+    nearer = max(np.sqrt(margins.inertia) - 4 * _EPS * np.sqrt(points.total), 0.0)
+    value = nearer**2 * (1 - points.n_points * _EPS) - (points.n_points * _EPS) ** 2 * points.total - float(lost)
+    return LabelBound(max(float(value), 0.0), z, z, not lost)
 
 
 def _structured_eigenvalues(margins: Margins, reach: np.ndarray, *, inner: bool) -> tuple[np.ndarray, float, float]:

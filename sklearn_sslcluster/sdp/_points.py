@@ -16,7 +16,8 @@ and the inertia of a clustering with :math:`Y = \\sum_a q_a q_a^T / w(G_a)` is
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse
@@ -35,7 +36,7 @@ class Points:
     q : ndarray of shape (n_points,)
         Square roots of the weights.
     n_clusters : int
-        At least 2, at most ``n_points - 1``: other numbers need no relaxation.
+        Bounds and solvers take 2 to ``n_points - 1``: see `is_trivial`.
     n_known : int
         The first points are the known classes; no two of them may share a cluster.
     """
@@ -61,6 +62,11 @@ class Points:
     @property
     def weight(self) -> np.ndarray:
         return self.q**2
+
+    @property
+    def is_trivial(self) -> bool:
+        """Whether all clusterings are equally good, or one is exact: nothing is to be solved."""
+        return self.n_clusters == 1 or self.n_points <= self.n_clusters or not self.total > 0
 
     @property
     def total(self) -> float:
@@ -109,7 +115,7 @@ def make_points(
     A -= np.outer(q, correction)
     if A.shape[1] > A.shape[0]:
         # Only distances matter: the same points in as many dimensions as there are points.
-        A = np.linalg.qr(A.T, mode="r").T
+        A = np.asarray(np.linalg.qr(A.T, mode="r")).T
     largest = float(np.sqrt(max(np.linalg.eigvalsh(A.T @ A)[-1], 0.0)))
     scale = largest if largest > 0 else 1.0
     return Points(A / scale, q, n_clusters, n_known), float(scale**2 * mean_weight), center + correction
@@ -124,6 +130,8 @@ class MergedRows:
     points : Points
     unit : float
         One unit of the inertia of `points` in units of the rows.
+    mean_weight : float
+        Weight of the rows of a point, in the mean.
     within : float
         Inertia that the rows of merged points have in every clustering.
     center : ndarray of shape (n_features,)
@@ -134,6 +142,7 @@ class MergedRows:
 
     points: Points
     unit: float
+    mean_weight: float
     within: float
     center: np.ndarray
     point_of: np.ndarray
@@ -141,9 +150,6 @@ class MergedRows:
     def inertia(self, value: float) -> float:
         """Inertia in the units of the rows."""
         return self.unit * value + self.within
-
-    def with_clusters(self, n_clusters: int) -> MergedRows:
-        return replace(self, points=replace(self.points, n_clusters=n_clusters))
 
 
 def merge_rows(problem: CenterProblem, n_clusters: int) -> MergedRows:
@@ -164,4 +170,19 @@ def merge_rows(problem: CenterProblem, n_clusters: int) -> MergedRows:
         point_of[unlabeled] = n_known + free.inverse
     if codes is not None:
         point_of[codes >= 0] = codes[codes >= 0]
-    return MergedRows(points, unit, anchors.scatter, center if shift is None else center + shift, point_of)
+    within = 0.0
+    if n_known:
+        # Not `anchors.scatter`, a difference of sums of squares: where classes lie far apart, little of it is left.
+        within = float(source.sum(_deviations, (anchors.means, shift))[0])
+    return MergedRows(points, unit, float(weight.mean()), within, center if shift is None else center + shift, point_of)
+
+
+def _deviations(block: Any, row_data: tuple, parameters: tuple[np.ndarray, np.ndarray | None]) -> tuple:
+    """Weighted sum of squared distances of the labeled rows to the means of their classes."""
+    means, shift = parameters
+    codes, sample_weight = row_data
+    labeled = np.flatnonzero(codes >= 0)
+    Z = block[labeled]
+    Z = shifted((Z.toarray() if issparse(Z) else Z).astype(np.float64), shift)
+    squares = ((Z - means[codes[labeled]]) ** 2).sum(axis=1)
+    return (squares.sum() if sample_weight is None else sample_weight[labeled] @ squares,)
