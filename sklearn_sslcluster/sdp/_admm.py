@@ -14,14 +14,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ..engine import NumpyBackend, TorchBackend
-from ._bounds import spectral_bound
+from ._bounds import label_bound, label_multipliers, spectral_bound
 from ._points import Points
+from ._rounding import partition_inertia
 
 _RELAXATION = 1.6
 # Eigenpairs followed beside those in use: at least so many, and this share of them.
@@ -127,6 +128,30 @@ def solve_admm(
             break
         state.balance(primal, dual)
     return Relaxed(state.factor(), bound, N, n_iter, converged)
+
+
+def admm_from_labels(
+    points: Points,
+    codes: np.ndarray,
+    settings: AdmmSettings,
+    backend: NumpyBackend | TorchBackend | None = None,
+    on_step: Callable[[], bool] | None = None,
+    inertia: float | None = None,
+) -> Relaxed:
+    """ADMM from a partition and the multipliers that it implies.
+
+    `inertia` is what bounds are measured by, None for that of the partition.
+    """
+    implied = label_bound(points, codes)
+    W = np.zeros((points.n_points, points.n_points))
+    sizes = np.bincount(codes, points.weight, points.n_clusters)
+    for a in range(points.n_clusters):
+        rows = np.flatnonzero(codes == a)
+        W[np.ix_(rows, rows)] = np.outer(points.q[rows], points.q[rows]) / sizes[a]
+    N = label_multipliers(points, codes, implied.multiplier)
+    inertia = partition_inertia(points, codes) if inertia is None else inertia
+    relaxed = solve_admm(points, (W, N), inertia, settings, backend or NumpyBackend(), on_step)
+    return relaxed if relaxed.bound >= implied.value else replace(relaxed, bound=implied.value, N=N)
 
 
 class _State:

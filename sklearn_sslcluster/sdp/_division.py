@@ -9,41 +9,21 @@ the means of the cluster in all parts agree.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from joblib import Parallel, delayed
 from sklearn.cluster import KMeans
 
-from ..engine import NumpyBackend, array_backend
-from ._admm import AdmmSettings, Relaxed, solve_admm
-from ._bounds import label_bound, label_multipliers
+from ..engine import array_backend
+from ._admm import AdmmSettings, admm_from_labels
+from ._bounds import label_bound
 from ._points import Points, make_points
-from ._rounding import centroids, fill_empty, partition_inertia, polish
+from ._rounding import centroids, fill_empty, polish
 
 _SWAP_ROUNDS = 8
 _SWAPS_PER_PAIR = 3
 _SKETCH_STARTS = 10
-
-
-def admm_from_labels(
-    points: Points,
-    codes: np.ndarray,
-    settings: AdmmSettings,
-    backend: object | None = None,
-    on_step: object | None = None,
-) -> Relaxed:
-    """ADMM from a partition and the multipliers that it implies."""
-    implied = label_bound(points, codes)
-    W = np.zeros((points.n_points, points.n_points))
-    sizes = np.bincount(codes, points.weight, points.n_clusters)
-    for a in range(points.n_clusters):
-        rows = np.flatnonzero(codes == a)
-        W[np.ix_(rows, rows)] = np.outer(points.q[rows], points.q[rows]) / sizes[a]
-    N = label_multipliers(points, codes, implied.multiplier)
-    inertia = partition_inertia(points, codes)
-    relaxed = solve_admm(points, (W, N), inertia, settings, backend or NumpyBackend(), on_step)  # type: ignore[arg-type]
-    return relaxed if relaxed.bound >= implied.value else replace(relaxed, bound=implied.value, N=N)
 
 
 def deal(points: Points, codes: np.ndarray, n_parts: int, random_state: np.random.RandomState) -> np.ndarray:

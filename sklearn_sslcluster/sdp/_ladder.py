@@ -13,9 +13,9 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from ..engine import array_backend
-from ._admm import AdmmSettings
+from ._admm import AdmmSettings, admm_from_labels
 from ._bounds import label_bound, pca_bound
-from ._division import Parts, admm_from_labels, division_bound, sketch_bound
+from ._division import Parts, division_bound, sketch_bound
 from ._points import MergedRows, Points
 from ._rounding import partition_inertia
 

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..engine import array_backend
-from ._admm import AdmmSettings, Relaxed
+from ._admm import AdmmSettings, Relaxed, admm_from_labels
 from ._bounds import label_bound
-from ._division import admm_from_labels
 from ._low_rank import LowRankSettings, solve_low_rank
 from ._points import Points
 from ._rounding import denoised_codes, fill_empty, partition_inertia, polish, spectral_codes
