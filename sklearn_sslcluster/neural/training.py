@@ -1,0 +1,432 @@
+"""The one training loop: phases of a private skorch net, with early stopping, best weights, checkpoints and callbacks.
+
+All randomness of an epoch comes from a seed that belongs to its number, so that a fit that was killed and resumed takes
+the same course as one that was not, and nothing but weights has to be stored.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import numpy as np
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import Callback, GradientNormClipping
+from torch import nn
+
+from .networks import export_layers
+from .objectives import Batch, check_objective
+from .settings import OptimizerSettings
+
+_FORMAT = 1
+# Networks with fewer weights train on one thread: more cost more than they save.
+_LARGE_NETWORK = 2_000_000
+_EMBEDDED_ROWS = 8192
+_OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One objective, lowered for some epochs.
+
+    Attributes
+    ----------
+    name : str
+    objective : Objective
+    max_epochs : int
+    refresh_every : int or None
+        Epochs between two calls of ``refresh``; None for never.
+    tol : float
+        Stop when ``refresh`` changes the cluster of no larger share of the rows.
+    patience : int or None
+        Stop when the monitored loss (held out, or of training without such rows) has not improved for so many epochs.
+    restore_best : bool
+        End with the weights of the epoch with the lowest monitored loss.
+    smallest_share : float
+        Stop, as collapsed, when a cluster of ``refresh`` holds a smaller share of the rows.
+    lr : float or None
+        Learning rate of this phase; None for that of the optimizer.
+    """
+
+    name: str
+    objective: Any
+    max_epochs: int
+    refresh_every: int | None = None
+    tol: float = 0.0
+    patience: int | None = None
+    restore_best: bool = False
+    smallest_share: float = 0.0
+    lr: float | None = None
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How all phases are run.
+
+    Attributes
+    ----------
+    optimizer : OptimizerSettings
+    batch_size : int
+    seed : int
+    device : str
+        Of torch.
+    validation_share : float
+        Share of the rows held out to monitor the loss.
+    checkpoint : str or None
+        File that keeps the state after every epoch.
+    fingerprint : str
+        Of data and parameters: a checkpoint of another fit is refused.
+    """
+
+    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
+    batch_size: int = 256
+    seed: int = 0
+    device: str = "cpu"
+    validation_share: float = 0.0
+    checkpoint: str | None = None
+    fingerprint: str = ""
+
+
+@dataclass
+class Trained:
+    """What training leaves behind.
+
+    Attributes
+    ----------
+    network : torch.nn.ModuleDict
+    history : dict of str to list of dict
+        For every phase one entry an epoch: "epoch", "train_loss", where rows are held out "valid_loss", and after
+        ``refresh`` "changed" and "smallest_share".
+    starts : dict of str to dict
+        Weights of the network at the start of every phase.
+    collapsed : dict of str to bool
+        Whether a phase was stopped because a cluster all but vanished.
+    """
+
+    network: nn.ModuleDict
+    history: dict[str, list[dict[str, float]]]
+    starts: dict[str, dict[str, torch.Tensor]]
+    collapsed: dict[str, bool]
+
+    def layers(self, part: str, phase: str | None = None) -> list[dict[str, Any]] | None:
+        """A part of the network for numpy, at the end or as it was at the start of a phase."""
+        module = self.network[part]
+        if phase is not None:
+            module = copy.deepcopy(self.network)
+            module.load_state_dict(self.starts[phase])
+            module = module[part]
+        return export_layers(module)
+
+
+class _PhaseOver(Exception):
+    """Ends a phase from inside the loop of skorch, which takes KeyboardInterrupt for its own such signal."""
+
+
+class _Batches:
+    """Rows of a table in batches, shuffled by a seed when training."""
+
+    def __init__(self, data: Trainer, rows: np.ndarray, seed: int | None) -> None:
+        self.data, self.rows, self.seed = data, rows, seed
+
+    def __iter__(self) -> Iterator[Batch]:
+        order = self.rows
+        if self.seed is not None:
+            order = np.random.RandomState(self.seed).permutation(order)
+        size = self.data.settings.batch_size
+        # The last rows join the batch before if they are too few for batch normalization.
+        ends = list(range(size, len(order), size))
+        if ends and len(order) - ends[-1] < 2:
+            ends.pop()
+        for rows in np.split(order, ends):
+            index = torch.as_tensor(rows, device=self.data.X.device)
+            yield Batch(self.data.X[index], index, self.data.codes[index])
+
+
+class _Net(NeuralNet):
+    """A skorch net whose criterion is an objective and whose rows are tensors on the device."""
+
+    trainer: Trainer
+
+    def get_split_datasets(self, X: Any, y: Any = None, **fit_params: Any) -> tuple[Any, Any]:
+        return self.trainer.train_rows, self.trainer.valid_rows
+
+    def get_iterator(self, dataset: Any, training: bool = False) -> Any:
+        return _Batches(self.trainer, dataset, self.trainer.epoch_seed() if training else None)
+
+    def train_step_single(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
+        self._set_training(True)
+        with self.trainer.precision():
+            loss = self.criterion_.loss(batch, self.module_)
+        loss.backward()
+        return {"loss": loss.detach(), "y_pred": None}
+
+    def validation_step(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
+        self._set_training(False)
+        with torch.no_grad(), self.trainer.precision():
+            return {"loss": self.criterion_.loss(batch, self.module_), "y_pred": None}
+
+    def check_data(self, X: Any, y: Any = None) -> None:
+        """Rows come from the trainer."""
+
+
+class _Watch(Callback):
+    """Refreshes, monitors, stores and stops."""
+
+    def __init__(self, trainer: Trainer, phase: Phase) -> None:
+        self.trainer, self.phase = trainer, phase
+
+    def on_epoch_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+        self.trainer._begin_epoch(net, self.phase)
+
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        self.trainer._end_epoch(net, self.phase)
+
+
+class Trainer:
+    """Runs the phases.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_rows, n_features)
+        Standardized rows.
+    codes : ndarray of shape (n_rows,)
+        Codes of known classes, -1 for unlabeled rows.
+    network : torch.nn.ModuleDict
+        Its part "encoder" gives the embedding.
+    settings : TrainingSettings
+    on_epoch : callable, optional
+        Called after each epoch; True stops the training, with what it has reached.
+    """
+
+    def __init__(
+        self,
+        X: np.ndarray,
+        codes: np.ndarray,
+        network: nn.ModuleDict,
+        settings: TrainingSettings,
+        on_epoch: Callable[[], bool] | None = None,
+    ) -> None:
+        self.settings, self.on_epoch = settings, on_epoch
+        self.X = torch.as_tensor(np.ascontiguousarray(X, dtype=np.float32), device=settings.device)
+        self.codes = torch.as_tensor(np.asarray(codes), dtype=torch.int64, device=settings.device)
+        self.network = network.to(settings.device)
+        self.train_rows, self.valid_rows = self._split()
+        self.history: dict[str, list[dict[str, float]]] = {}
+        self.starts: dict[str, dict[str, torch.Tensor]] = {}
+        self.collapsed: dict[str, bool] = {}
+        self.n_phase, self.epoch, self.stopped = 0, 0, False
+        self.best: dict[str, Any] = {}
+        self.last_codes: torch.Tensor | None = None
+
+    def train(self, phases: list[Phase]) -> Trained:
+        """Run all phases, from a checkpoint if there is one."""
+        stored = self._stored()
+        done = stored["n_phase"] if stored else 0
+        with _local_randomness(self.settings.device), _few_threads(self.network, self.settings.device):
+            for self.n_phase, phase in enumerate(phases):
+                check_objective(phase.objective, self.network)
+                if stored and self.n_phase < done:
+                    continue
+                self._run(phase, stored if stored and self.n_phase == done else None)
+                if self.stopped:
+                    break
+            self.network.eval()
+        if self.settings.checkpoint is not None:
+            Path(self.settings.checkpoint).unlink(missing_ok=True)
+        return Trained(self.network.cpu(), self.history, self.starts, self.collapsed)
+
+    def embed(self) -> torch.Tensor:
+        """Embedding of all rows, without dropout."""
+        self.network.eval()
+        with torch.no_grad():
+            return torch.cat([self.network["encoder"](rows) for rows in self.X.split(_EMBEDDED_ROWS)])
+
+    def precision(self) -> Any:
+        """Half precision on a GPU that has it."""
+        enabled = self.X.is_cuda and torch.cuda.is_bf16_supported()
+        return torch.autocast(self.X.device.type, dtype=torch.bfloat16, enabled=enabled)
+
+    def epoch_seed(self) -> int:
+        """Seed of the randomness of this epoch."""
+        return int(np.random.SeedSequence([self.settings.seed, self.n_phase, self.epoch]).generate_state(1)[0])
+
+    def _split(self) -> tuple[np.ndarray, np.ndarray | None]:
+        n_rows = len(self.X)
+        n_valid = int(self.settings.validation_share * n_rows)
+        if n_valid < 1 or n_rows - n_valid < 2:
+            return np.arange(n_rows), None
+        order = np.random.RandomState(self.settings.seed).permutation(n_rows)
+        return np.sort(order[n_valid:]), np.sort(order[:n_valid])
+
+    def _run(self, phase: Phase, stored: dict[str, Any] | None) -> None:
+        self.epoch, self.best, self.last_codes = 0, {}, None
+        if stored:
+            self.history, self.starts, self.collapsed = stored["history"], stored["starts"], stored["collapsed"]
+            self.network.load_state_dict(self.starts[phase.name])
+        else:
+            self.history[phase.name], self.collapsed[phase.name] = [], False
+            self.starts[phase.name] = _copied(self.network.state_dict())
+        torch.manual_seed(self.epoch_seed())
+        phase.objective.to(self.settings.device)
+        phase.objective.start(self.embed())
+        net = self._net(phase)
+        if stored:
+            self._restore(net, phase, stored)
+        if self.epoch < phase.max_epochs and not self._is_over(phase):
+            with suppress(_PhaseOver):
+                net.fit_loop(None, epochs=phase.max_epochs - self.epoch)
+        if phase.restore_best and self.best:
+            self.network.load_state_dict(self.best["network"])
+            phase.objective.load_state_dict(self.best["objective"])
+
+    def _net(self, phase: Phase) -> _Net:
+        optimizer = self.settings.optimizer.checked()
+        lr = phase.lr if phase.lr is not None else optimizer.lr
+        extra: dict[str, Any] = {"weight_decay": optimizer.weight_decay}
+        if optimizer.name == "sgd":
+            extra["momentum"] = optimizer.momentum
+        callbacks: list[Any] = [("watch", _Watch(self, phase))]
+        if optimizer.max_grad_norm is not None:
+            callbacks.append(("clip", GradientNormClipping(optimizer.max_grad_norm)))
+        net = _Net(
+            self.network,
+            criterion=phase.objective,
+            optimizer=_OPTIMIZERS[optimizer.name],
+            lr=lr,
+            train_split=None,
+            callbacks=callbacks,
+            callbacks__print_log=None,
+            device=self.settings.device,
+            verbose=0,
+            **{f"optimizer__{name}": value for name, value in extra.items()},
+        )
+        net.trainer = self
+        return net.initialize()
+
+    def _begin_epoch(self, net: NeuralNet, phase: Phase) -> None:
+        seed = self.epoch_seed()
+        torch.manual_seed(seed)
+        optimizer = self.settings.optimizer
+        if optimizer.schedule == "cosine":
+            lr = phase.lr if phase.lr is not None else optimizer.lr
+            for group in net.optimizer_.param_groups:
+                group["lr"] = lr * (1 + np.cos(np.pi * self.epoch / phase.max_epochs)) / 2
+        if phase.refresh_every is None or self.epoch % phase.refresh_every:
+            return
+        codes = phase.objective.refresh(self.embed())
+        if codes is None:
+            return
+        entry = self.history[phase.name][-1] if self.history[phase.name] else {}
+        counts = torch.bincount(codes)
+        share = float(counts.min()) / len(codes)
+        changed = 1.0 if self.last_codes is None else float((codes != self.last_codes).float().mean())
+        entry |= {"changed": changed, "smallest_share": share}
+        if self.history[phase.name]:
+            self.history[phase.name][-1] = entry
+        first, self.last_codes = self.last_codes is None, codes
+        if share < phase.smallest_share:
+            self.collapsed[phase.name] = True
+            raise _PhaseOver
+        if not first and changed <= phase.tol:
+            raise _PhaseOver
+
+    def _end_epoch(self, net: NeuralNet, phase: Phase) -> None:
+        entry = {"epoch": float(self.epoch), "train_loss": float(net.history[-1]["train_loss"])}
+        monitored = entry["train_loss"]
+        if self.valid_rows is not None:
+            monitored = entry["valid_loss"] = float(net.history[-1]["valid_loss"])
+        self.history[phase.name].append(entry)
+        if not np.isfinite(monitored):
+            raise ValueError(
+                f"The loss of phase {phase.name!r} became {monitored} in epoch {self.epoch}; a smaller optimizer__lr?"
+            )
+        if not self.best or monitored < self.best["loss"]:
+            self.best = {"loss": monitored, "epoch": self.epoch}
+            if phase.restore_best:
+                self.best["network"] = _copied(self.network.state_dict())
+                self.best["objective"] = _copied(phase.objective.state_dict())
+        self.epoch += 1
+        self._store(net, phase)
+        if self.on_epoch is not None and self.on_epoch():
+            self.stopped = True
+            raise _PhaseOver
+        if self._is_over(phase):
+            raise _PhaseOver
+
+    def _is_over(self, phase: Phase) -> bool:
+        return phase.patience is not None and bool(self.best) and self.epoch - 1 - self.best["epoch"] >= phase.patience
+
+    def _store(self, net: NeuralNet, phase: Phase) -> None:
+        if self.settings.checkpoint is None:
+            return
+        path = Path(self.settings.checkpoint)
+        state = {
+            "format": _FORMAT,
+            "fingerprint": self.settings.fingerprint,
+            "n_phase": self.n_phase,
+            "epoch": self.epoch,
+            "network": self.network.state_dict(),
+            "objective": phase.objective.state_dict(),
+            "optimizer": net.optimizer_.state_dict(),
+            "best": self.best,
+            "last_codes": self.last_codes,
+            "history": self.history,
+            "starts": self.starts,
+            "collapsed": self.collapsed,
+        }
+        partial = path.with_name(path.name + ".part")
+        torch.save(state, partial)
+        # Whoever is killed here leaves a whole file behind.
+        os.replace(partial, path)
+
+    def _stored(self) -> dict[str, Any] | None:
+        path = None if self.settings.checkpoint is None else Path(self.settings.checkpoint)
+        if path is None or not path.exists():
+            return None
+        try:
+            state = torch.load(path, map_location=self.settings.device, weights_only=True)
+        except (UnpicklingError, RuntimeError, EOFError, KeyError) as error:
+            raise ValueError(f"checkpoint={str(path)!r} is no checkpoint that can be read: {error}") from None
+        if state.get("format") != _FORMAT or state.get("fingerprint") != self.settings.fingerprint:
+            raise ValueError(
+                f"checkpoint={str(path)!r} belongs to a fit with other data or parameters; remove it to start anew."
+            )
+        return state
+
+    def _restore(self, net: NeuralNet, phase: Phase, stored: dict[str, Any]) -> None:
+        self.network.load_state_dict(stored["network"])
+        phase.objective.load_state_dict(stored["objective"])
+        net.optimizer_.load_state_dict(stored["optimizer"])
+        self.epoch, self.best, self.last_codes = stored["epoch"], stored["best"], stored["last_codes"]
+
+
+def _copied(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in state.items()}
+
+
+@contextmanager
+def _local_randomness(device: str) -> Iterator[None]:
+    """Leave the generators of torch as they were."""
+    devices = [torch.cuda.current_device()] if device.startswith("cuda") else []
+    with torch.random.fork_rng(devices=devices):
+        yield
+
+
+@contextmanager
+def _few_threads(network: nn.Module, device: str) -> Iterator[None]:
+    """One thread for small networks on the CPU."""
+    before = torch.get_num_threads()
+    small = sum(weights.numel() for weights in network.parameters()) < _LARGE_NETWORK
+    if small and not device.startswith("cuda"):
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
