@@ -9,10 +9,10 @@ the means of the cluster in all parts agree.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, effective_n_jobs
 from sklearn.cluster import KMeans
 
 from ..engine import array_backend
@@ -104,7 +104,8 @@ def division_bound(
 ) -> tuple[float, bool]:
     """Sum of the bounds of parts.
 
-    Parts whose turn does not come before the deadline count with the bound that labels imply.
+    With a deadline every part gets its share of the time; a part that has none left counts with the bound that labels
+    imply.
 
     Returns
     -------
@@ -117,6 +118,7 @@ def division_bound(
     part = deal(points, codes, n_parts, random_state)
     part[:known] = -1
     jobs = []
+    budgets = _deadlines(parts, n_parts)
     for t in range(n_parts):
         rows = np.concatenate([np.arange(known), np.flatnonzero(part == t)])
         weight = points.weight[rows]
@@ -124,10 +126,21 @@ def division_bound(
         weight[:known] /= n_parts
         jobs.append((*points.subset(rows, weight), codes[rows]))
     results = Parallel(n_jobs=parts.n_jobs)(
-        delayed(_part_bound)(part_points, part_codes, parts) for part_points, _, part_codes in jobs
+        delayed(_part_bound)(part_points, part_codes, replace(parts, admm=admm))
+        for (part_points, _, part_codes), admm in zip(jobs, budgets, strict=True)
     )
     bound = sum(unit * value for (_, unit, _), (value, _) in zip(jobs, results, strict=True))
     return float(bound), all(whole for _, whole in results)
+
+
+def _deadlines(parts: Parts, n_parts: int) -> list[AdmmSettings]:
+    """Settings of every part: what time there is, is shared out evenly."""
+    last = parts.admm.deadline
+    if last is None:
+        return [parts.admm] * n_parts
+    now, at_once = time.time(), effective_n_jobs(parts.n_jobs)
+    ends = now + (last - now) * np.minimum((np.arange(n_parts) + at_once) / n_parts, 1)
+    return [replace(parts.admm, deadline=float(end)) for end in ends]
 
 
 def _part_bound(points: Points, codes: np.ndarray, parts: Parts) -> tuple[float, bool]:

@@ -21,6 +21,8 @@ from ._rounding import partition_inertia
 
 # Up to so many points "auto" takes one relaxation of all of them instead of dividing.
 _MOST_ADMM = 2000
+# Rows of a part without and with a budget.
+_PART_ROWS, _HASTY_PART_ROWS = 1000, 400
 _PROOFS = {
     "exact": "there being nothing to choose",
     "pca": "singular values of the data",
@@ -76,22 +78,25 @@ class KMeansCertificate:
     constrained: bool = False
 
     def __str__(self) -> str:
+        # Rounded down, like all bounds: a share less than a rounded number might be more than was proven.
+        inertia = _rounded(self.inertia, 6, floor)
         which = f"{self.n_samples:,} rows into {self.n_clusters:,} cluster{'s' if self.n_clusters != 1 else ''}"
         if self.constrained:
             which += " that respects the labels"
         if self.certified:
             text = (
                 f"Proven optimal by {_PROOFS[self.method]}: no clustering of {which} has an inertia below the "
-                f"{self.inertia:.6g} of this one (by more than a share of {_rounded(self.gap, 2, ceil)})."
+                f"{inertia} of this one"
             )
+            text += f" (by more than a share of {_rounded(self.gap, 2, ceil)})." if self.gap > 0 else "."
         elif self.lower_bound > 0:
             text = (
                 f"No clustering of {which} has an inertia more than {_rounded(100 * self.gap, 3, ceil)} % below the "
-                f"{self.inertia:.6g} of this one: proven to be at least {_rounded(self.lower_bound, 6, floor)} by "
+                f"{inertia} of this one: proven to be at least {_rounded(self.lower_bound, 6, floor)} by "
                 f"{_PROOFS[self.method]}. Whether this one is optimal is not proven."
             )
         else:
-            text = f"Nothing is proven of the clustering of {which} with inertia {self.inertia:.6g}."
+            text = f"Nothing is proven of the clustering of {which} with inertia {inertia}."
         if self.probable_bound is not None:
             text += (
                 f" With {self.confidence:.0%} confidence the smallest inertia is at least "
@@ -118,8 +123,9 @@ class CertificateSettings:
     ----------
     tol : float, default=1e-6
         A gap up to which labels count as optimal.
-    part_size : int, default=1000
-        Rows of a part of "division": larger parts give better bounds and take longer.
+    part_size : int, default=None
+        Rows of a part of "division": larger parts give better bounds and take longer. None for 1,000, or 400 when
+        there is a budget.
     n_sketches, sketch_size : int, default=50 and 300
         Random samples of "sketch", and the rows of each.
     confidence : float, default=0.99
@@ -140,7 +146,7 @@ class CertificateSettings:
     """
 
     tol: float = 1e-6
-    part_size: int = 1000
+    part_size: int | None = None
     n_sketches: int = 50
     sketch_size: int = 300
     confidence: float = 0.99
@@ -152,6 +158,8 @@ class CertificateSettings:
     def __post_init__(self) -> None:
         for name, smallest in _COUNTS.items():
             value = getattr(self, name)
+            if value is None and name == "part_size":
+                continue
             if not isinstance(value, Integral):
                 raise TypeError(f"{name} must be an integer, got {value!r}.")
             if value < smallest:
@@ -185,6 +193,10 @@ class Ladder:
     def parts(self, size: int) -> Parts:
         admm = self.admm(max(self.settings.max_iter // 4, 25))
         return Parts(size, admm, self.settings.n_jobs, self.settings.device)
+
+    @property
+    def part_size(self) -> int:
+        return self.settings.part_size or (_PART_ROWS if self.deadline is None else _HASTY_PART_ROWS)
 
     @property
     def is_late(self) -> bool:
@@ -229,11 +241,12 @@ def climb(points: Points, codes: np.ndarray, ladder: Ladder, known: dict[str, fl
         found.bounds["admm"] = relaxed.bound
         found.complete = not ladder.is_late or relaxed.converged
     if is_next("division"):
-        value, found.complete = division_bound(points, codes, ladder.parts(settings.part_size), random_state)
+        value, found.complete = division_bound(points, codes, ladder.parts(ladder.part_size), random_state)
         found.bounds["division"] = value
     if ladder.method == "sketch":
         parts = ladder.parts(settings.sketch_size)
         found.probable = sketch_bound(points, inertia, settings.n_sketches, settings.confidence, parts, random_state)
+        found.complete = not ladder.is_late
     return found
 
 
@@ -271,5 +284,5 @@ def certificate_fields(
         "probable_bound": None if found.probable is None else merged.inertia(found.probable),
         "confidence": None if found.probable is None else ladder.settings.confidence,
         "complete": found.complete,
-        "constrained": points.n_known > 1,
+        "constrained": points.n_known > 0,
     }
