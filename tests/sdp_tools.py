@@ -44,13 +44,18 @@ def partitions(n_points, n_clusters):
 
 def inertias(points):
     """Inertia of each of the partitions, in extended precision where the machine has it."""
-    n, k = points.n_points, points.n_clusters
-    inside = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
-    weight = inside * points.weight.astype(np.longdouble)
     rows = points.A.astype(np.longdouble) / points.q.astype(np.longdouble)[:, None]
+    return inertias_of_rows(rows, points.weight, partitions(points.n_points, points.n_clusters))
+
+
+def inertias_of_rows(rows, weight, codes):
+    """Inertia of each of the partitions `codes` of weighted rows, in extended precision."""
+    n, k = len(rows), int(codes.max()) + 1
+    rows = rows.astype(np.longdouble)
+    inside = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
+    weight = inside * weight.astype(np.longdouble)
     means = weight @ rows / np.maximum(weight.sum(axis=1), 1e-300)[:, None]
     of_subset = (weight * ((rows - means[:, None]) ** 2).sum(axis=2)).sum(axis=1)
-    codes = partitions(n, k)
     return sum(of_subset[(codes == a) @ 2 ** np.arange(n)] for a in range(k))
 
 
@@ -79,3 +84,28 @@ def small_points(seed):
     if kind == 4:
         rows += rng.standard_normal((k, rows.shape[1]))[np.arange(n) % k] * 5
     return make_points(rows, weight, k, n_known)[0]
+
+
+def best_inertia(X, n_clusters, y=None, sample_weight=None):
+    """Smallest inertia of all partitions of the rows that keep each class of `y` (-1: none) together and apart."""
+    n = len(X)
+    weight = np.ones(n) if sample_weight is None else sample_weight
+    codes = partitions(n, n_clusters)
+    values = inertias_of_rows(X - X.mean(axis=0), weight, codes)
+    if y is not None:
+        labeled = np.flatnonzero(np.asarray(y) != -1)
+        same = codes[:, labeled, None] == codes[:, None, labeled]
+        wanted = np.asarray(y)[labeled, None] == np.asarray(y)[labeled]
+        values = values[(same == wanted).all(axis=(1, 2))]
+    return float(values.min())
+
+
+def inertia_of(X, labels, sample_weight=None):
+    """Weighted sum of squared distances to the means of the classes."""
+    weight = np.ones(len(X)) if sample_weight is None else sample_weight
+    total = 0.0
+    for name in np.unique(labels):
+        own = labels == name
+        if weight[own].sum() > 0:
+            total += weight[own] @ ((X[own] - np.average(X[own], axis=0, weights=weight[own])) ** 2).sum(axis=1)
+    return total

@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 import sklearn_sslcluster.discovery
 import sklearn_sslcluster.mixture
 import sklearn_sslcluster.model_selection
+import sklearn_sslcluster.sdp
 from sklearn_sslcluster.datasets import make_partially_labeled_blobs
 from sklearn_sslcluster.model_selection import HiddenClassKFold, HiddenClassSearchCV, estimate_n_clusters
 
@@ -87,7 +88,13 @@ def test_commands_are_those_of_the_checks(path):
 
 
 @pytest.mark.parametrize(
-    "room", [sklearn_sslcluster.discovery, sklearn_sslcluster.mixture, sklearn_sslcluster.model_selection]
+    "room",
+    [
+        sklearn_sslcluster.discovery,
+        sklearn_sslcluster.mixture,
+        sklearn_sslcluster.model_selection,
+        sklearn_sslcluster.sdp,
+    ],
 )
 def test_table_names_everything_in(room):
     rows = [line for line in README.splitlines() if line.startswith("|")]

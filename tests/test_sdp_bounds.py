@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_array, csr_matrix
 
+from sklearn_sslcluster.sdp import _bounds
 from sklearn_sslcluster.sdp._bounds import (
     clipped,
     label_bound,
@@ -458,3 +459,14 @@ def test_as_many_clusters_as_points_less_one():
     points = make_points(rows, np.ones(5), 4, 0)[0]
     best = partitions(5, 4)[inertias(points).argmin()]
     assert_all_bounds_hold(points, best, float(inertias(points).min()))
+
+
+def test_bound_where_the_driver_of_lapack_fails(monkeypatch):
+    def fail(*arguments, **options):
+        raise np.linalg.LinAlgError("Internal Error.")
+
+    points = small_points(0)
+    N = label_multipliers(points, partitions(points.n_points, points.n_clusters)[0], 0.01)
+    expected = spectral_bound(points, N)
+    monkeypatch.setattr(_bounds, "eigh", fail)
+    assert spectral_bound(points, N) == pytest.approx(expected, abs=1e-12)

@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "_certificate": ["certify_kmeans"],
         "_ladder": ["CertificateSettings", "KMeansCertificate"],
+        "_likelihood_adjusted": ["LikelihoodAdjustedSDP"],
         "_sdp_kmeans": ["SDPKMeans"],
         "_sketch_and_lift": ["SketchAndLiftKMeans"],
     },

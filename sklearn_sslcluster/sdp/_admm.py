@@ -32,6 +32,7 @@ _DAVIDSON_STEPS = 1
 _SMALLEST_THIN = 120
 _SMALLEST_FLOAT32 = 800
 _KEPT = 1e-10
+_MOST_POINTS = 20_000
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,11 @@ def admm_from_labels(
 
     `inertia` is what bounds are measured by, None for that of the partition.
     """
+    if points.n_points > _MOST_POINTS:
+        raise ValueError(
+            f"'admm' keeps dense matrices of {points.n_points:,} x {points.n_points:,} distinct rows; up to "
+            f"{_MOST_POINTS:,} are possible, beyond take the solver 'low-rank' or the certificate 'division'."
+        )
     implied = label_bound(points, codes)
     W = np.zeros((points.n_points, points.n_points))
     sizes = np.bincount(codes, points.weight, points.n_clusters)

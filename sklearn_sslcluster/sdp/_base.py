@@ -17,7 +17,7 @@ from ..numerics import (
     LloydSettings,
     choose_n_clusters,
     measure_anchors,
-    objective,
+    nearest_centers,
     pose_problem,
     shifted_centers,
 )
@@ -87,10 +87,10 @@ class BaseSDPKMeans(BaseCenterEstimator):
     ) -> np.ndarray:
         return round_relaxed(points, relaxed, start, self.rounding, random_state, polished=self.polish)
 
-    def _inertia(self, problem: CenterProblem, centers: np.ndarray) -> float:
-        shift = problem.frame.shift
-        around = centers if shift is None else centers - shift
-        return objective(problem.source, around, problem.anchors, problem.frame)
+    def _row_codes(self, problem: CenterProblem, labels: PartialLabels, centers: np.ndarray) -> np.ndarray:
+        """Number of the class of each training row."""
+        codes = self._map(nearest_centers, problem.source.X, centers)[0]
+        return np.where(labels.codes >= 0, labels.codes, codes)
 
 
 def partition_of_centers(merged: MergedRows, row_codes: np.ndarray) -> np.ndarray:

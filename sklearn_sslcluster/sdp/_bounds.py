@@ -18,13 +18,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from scipy.linalg import eigh
+from scipy.linalg import LinAlgError, eigh
 
 from ._points import Points
 
 _EPS = float(np.finfo(np.float64).eps)
-# Eigenproblems larger than this are left alone.
-MOST_DENSE = 4000
 # Rows of a block in the QR factorization of a tall matrix: at least twice the columns, or it would not get shorter.
 _QR_ROWS = 1024
 # Shares of the rows whose margin may fall short of the multiplier of the trace, tried in turn.
@@ -47,16 +45,26 @@ def spectral_bound(points: Points, N: np.ndarray) -> float:
     N = clipped(points, N)
     M = points.A @ points.A.T
     M += N
+    # Of what is rounded: the projection below may leave far less.
+    scale = float(np.linalg.norm(M)) + points.total
     u, n = points.u, points.n_points
     along = M @ u
     level = float(u @ along)
     M -= np.outer(u, along - level * u / 2)
     M -= np.outer(along - level * u / 2, u)
     n_top = min(points.n_clusters - 1, n - 1)
-    top = eigh(M, subset_by_index=[n - n_top, n - 1], eigvals_only=True, check_finite=False)
-    rounding = (n_top + 1) * n * _EPS * (float(np.linalg.norm(M)) + points.total + abs(level))
+    top = _largest_eigenvalues(M, n_top)
+    rounding = (n_top + 1) * n * _EPS * scale
     # One of the eigenvalues may be the 0 of `u` itself: where others are negative, this only lowers the bound.
     return max(points.total - float(u @ N @ u) - float(top.sum()) - rounding, 0.0)
+
+
+def _largest_eigenvalues(M: np.ndarray, n_top: int) -> np.ndarray:
+    try:
+        return np.asarray(eigh(M, subset_by_index=[len(M) - n_top, len(M) - 1], eigvals_only=True, check_finite=False))
+    except LinAlgError:
+        # The driver for some of them fails where very many are equal, as those of rows all equally far apart.
+        return np.linalg.eigvalsh(M)[len(M) - n_top :]
 
 
 def clipped(points: Points, N: np.ndarray) -> np.ndarray:

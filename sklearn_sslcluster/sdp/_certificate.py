@@ -16,7 +16,7 @@ from ..engine import RowBlocks
 from ..labels import encode_partial_labels
 from ..numerics import pose_problem
 from ._ladder import CertificateSettings, KMeansCertificate, Ladder, certificate_fields
-from ._points import MergedRows, merge_rows
+from ._points import merge_rows
 from ._rounding import fill_empty, polish, seat_known
 
 METHODS = ("auto", "pca", "labels", "admm", "division", "sketch")
@@ -142,11 +142,11 @@ def certify_kmeans(
     problem = pose_problem(blocks, known.n_known, np.random.RandomState(0), k, center=True)
     check_weights(problem, known)
     check_range(problem, X.dtype)
-    _refuse_broken_labels(clusters, known.codes, known.classes)
+    _refuse_broken_labels(clusters, known.codes, known.classes.tolist())
     merged = merge_rows(problem, k)
     points = merged.points
     ladder = Ladder(method, settings or CertificateSettings(), deadline)
-    inertia = _inertia_of(merged, clusters, sample_weight)
+    inertia = merged.clustering_inertia(clusters, sample_weight)
     start = np.zeros(points.n_points, dtype=np.int32)
     if 1 < k < points.n_points:
         counted = np.flatnonzero(merged.point_of >= 0)
@@ -157,6 +157,8 @@ def certify_kmeans(
 
 def _encode_clusters(labels: Any, n_rows: int) -> np.ndarray:
     """Clusters as codes 0, 1, ..."""
+    if np.shape(labels)[1:] not in ((), (1,)):
+        raise ValueError(f"labels must be one column, got an array of shape {np.shape(labels)}.")
     labels = column_or_1d(labels, warn=True)
     if len(labels) != n_rows:
         raise ValueError(f"labels has {len(labels)} entries for the {n_rows} rows of X.")
@@ -169,7 +171,7 @@ def _encode_clusters(labels: Any, n_rows: int) -> np.ndarray:
         raise TypeError("labels must be of one kind, numbers or strings.") from None
 
 
-def _refuse_broken_labels(clusters: np.ndarray, codes: np.ndarray, classes: np.ndarray) -> None:
+def _refuse_broken_labels(clusters: np.ndarray, codes: np.ndarray, classes: list) -> None:
     """Refuse clusters that part a known class or join two."""
     labeled = np.flatnonzero(codes >= 0)
     first: dict[int, int] = {}
@@ -188,20 +190,3 @@ def _refuse_broken_labels(clusters: np.ndarray, codes: np.ndarray, classes: np.n
                 f"labels puts rows {first[other]} and {row} into one cluster, but y says that one is "
                 f"{classes[other]!r} and the other {classes[code]!r}."
             )
-
-
-def _inertia_of(merged: MergedRows, clusters: np.ndarray, sample_weight: np.ndarray | None) -> float:
-    """Inertia of a clustering of the rows, in which equal rows may be in different clusters."""
-    counted = np.flatnonzero(merged.point_of >= 0)
-    weight = np.ones(len(counted)) if sample_weight is None else sample_weight[counted]
-    point, cluster = merged.point_of[counted], clusters[counted]
-    pairs, inverse = np.unique(point * (int(clusters.max()) + 1) + cluster, return_inverse=True)
-    point, cluster = np.divmod(pairs, int(clusters.max()) + 1)
-    # Weights in the units of the points, whose mean weight is 1.
-    weight = np.bincount(inverse, weight)
-    weight *= merged.points.weight.sum() / weight.sum()
-    rows = merged.points.rows[point]
-    sizes = np.bincount(cluster, weight)
-    sums = np.stack([np.bincount(cluster, weight * column) for column in rows.T], axis=1)
-    difference = rows - (sums / np.where(sizes > 0, sizes, 1)[:, None])[cluster]
-    return merged.inertia(float(weight @ np.einsum("ij,ij->i", difference, difference)))

@@ -21,6 +21,8 @@ from ._rounding import partition_inertia
 
 # Up to so many points "auto" takes one relaxation of all of them instead of dividing.
 _MOST_ADMM = 2000
+# Share by which rounding may lift a bound above the inertia.
+_LARGEST_EXCESS = 1e-9
 # Rows of a part without and with a budget.
 _PART_ROWS, _HASTY_PART_ROWS = 1000, 400
 _PROOFS = {
@@ -38,7 +40,7 @@ _COUNTS = {"part_size": 10, "n_sketches": 2, "sketch_size": 10, "max_iter": 1}
 class KMeansCertificate:
     """A lower bound on the inertia of every clustering, and what it says of one.
 
-    Attributes
+    Parameters
     ----------
     n_samples, n_clusters : int
         Rows (of positive weight) and clusters.
@@ -62,6 +64,17 @@ class KMeansCertificate:
         False if the budget ended the search for a better bound.
     constrained : bool
         The bound is one for clusterings that respect partial labels.
+
+    See Also
+    --------
+    certify_kmeans : Makes certificates.
+
+    Examples
+    --------
+    >>> from sklearn_sslcluster.sdp import certify_kmeans
+    >>> certificate = certify_kmeans([[0.0], [1.0], [9.0], [10.0]], [0, 0, 1, 1])
+    >>> certificate.inertia, certificate.certified
+    (1.0, True)
     """
 
     n_samples: int
@@ -143,6 +156,16 @@ class CertificateSettings:
     ------
     ValueError, TypeError
         If a number is out of its range or none.
+
+    See Also
+    --------
+    certify_kmeans : Takes these settings.
+
+    Examples
+    --------
+    >>> from sklearn_sslcluster.sdp import CertificateSettings
+    >>> CertificateSettings(part_size=400).part_size
+    400
     """
 
     tol: float = 1e-6
@@ -181,11 +204,14 @@ class Ladder:
     settings : CertificateSettings
     deadline : float or None
         Value of ``time.time`` at which to stop.
+    most_divided : float
+        Points up to which "auto" divides.
     """
 
     method: str = "auto"
     settings: CertificateSettings = field(default_factory=CertificateSettings)
     deadline: float | None = None
+    most_divided: float = np.inf
 
     def admm(self, max_iter: int) -> AdmmSettings:
         return AdmmSettings(max_iter, stop_gap=self.settings.tol, stop_gain=1e-4, deadline=self.deadline)
@@ -229,6 +255,8 @@ def climb(points: Points, codes: np.ndarray, ladder: Ladder, known: dict[str, fl
             return ladder.method == name
         if found.best >= (1 - settings.tol) * inertia or name == ("division" if small else "admm"):
             return False
+        if name == "division" and points.n_points > ladder.most_divided:
+            return False
         found.complete = not ladder.is_late
         return found.complete
 
@@ -269,8 +297,9 @@ def certificate_fields(
         found = climb(points, codes, ladder, known or {})
     bounds = {name: merged.inertia(value) for name, value in found.bounds.items()}
     method = max(bounds, key=bounds.__getitem__, default="none")
-    # Above the inertia of a clustering that exists a bound is only by rounding.
-    lower_bound = min(bounds.get(method, 0.0), inertia)
+    # Above the inertia of a clustering that exists a bound is only by rounding; one that is farther above is wrong.
+    bound = bounds.get(method, 0.0)
+    lower_bound = min(bound, inertia) if bound <= inertia * (1 + _LARGEST_EXCESS) else 0.0
     gap = (inertia - lower_bound) / inertia if inertia > 0 else 0.0
     return {
         "n_samples": int((merged.point_of >= 0).sum()),

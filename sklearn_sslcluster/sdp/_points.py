@@ -151,6 +151,25 @@ class MergedRows:
         """Inertia in the units of the rows."""
         return self.unit * value + self.within
 
+    def clustering_inertia(self, clusters: np.ndarray, sample_weight: np.ndarray | None) -> float:
+        """Inertia around the means of a clustering of the rows, in which equal rows may be in different clusters.
+
+        Seen from the middle of the table, whatever its origin and however far its known classes lie apart.
+        """
+        counted = np.flatnonzero(self.point_of >= 0)
+        weight = np.ones(len(counted)) if sample_weight is None else sample_weight[counted]
+        n_clusters = int(clusters.max()) + 1
+        pairs, inverse = np.unique(self.point_of[counted] * n_clusters + clusters[counted], return_inverse=True)
+        point, cluster = np.divmod(pairs, n_clusters)
+        # Weights in the units of the points, whose mean weight is 1.
+        weight = np.bincount(inverse, weight)
+        weight *= self.points.weight.sum() / weight.sum()
+        rows = self.points.rows[point]
+        sizes = np.bincount(cluster, weight)
+        sums = np.stack([np.bincount(cluster, weight * column) for column in rows.T], axis=1)
+        difference = rows - (sums / np.where(sizes > 0, sizes, 1)[:, None])[cluster]
+        return self.inertia(float(weight @ np.einsum("ij,ij->i", difference, difference)))
+
 
 def merge_rows(problem: CenterProblem, n_clusters: int) -> MergedRows:
     """The distinct unlabeled rows and the known classes of a measured table as points."""

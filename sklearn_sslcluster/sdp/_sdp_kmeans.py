@@ -18,6 +18,8 @@ from ._ladder import CertificateSettings, KMeansCertificate, Ladder, certificate
 from ._points import MergedRows, merge_rows
 from ._solve import solve_relaxation, tightness
 
+# Distinct rows up to which a fit divides them for its certificate.
+_MOST_DIVIDED = 20_000
 # Above so many rows the membership matrix is left in factors.
 _MOST_MEMBERSHIP = 3000
 
@@ -37,20 +39,21 @@ class SDPKMeans(BaseSDPKMeans):
     solver : {"auto", "cvxpy", "admm", "low-rank"}, default="auto"
         - "admm": alternating directions on a dense matrix; exact, up to a few thousand distinct rows.
         - "low-rank": a non-negative thin factor of `Z` [2]_, in time linear in the rows.
-        - "cvxpy": the reference, by SCS (Clarabel up to 60 distinct rows); a few hundred rows at most.
+        - "cvxpy": the reference, by SCS (Clarabel up to 40 distinct rows); a few hundred rows at most.
         - "auto": "admm" up to 2,000 distinct rows, "low-rank" above.
 
         Where the closed form proves that the k-means start is optimal, it solves the relaxation as well, and no solver
         runs.
     rank : int, default=None
-        Columns of the factor of "low-rank"; None for twice the number of clusters.
+        Columns of the factor of "low-rank", at least one a cluster; None for twice the number of clusters.
     rounding : {"best", "spectral", "denoised"}, default="best"
         How clusters are read off the solution: k-means on its leading eigenvectors, or on rows replaced by `Z X`.
         "best" tries both and the start, and keeps the smallest inertia.
     polish : bool, default=True
         Finish with Lloyd's iterations, which never raise the inertia.
     certificate : {"auto", "pca", "labels", "admm", "division"} or None, default="auto"
-        How the lower bound is sought, see :func:`certify_kmeans`. The bound of the solver counts whatever it says.
+        How the lower bound is sought, see :func:`certify_kmeans`. The bound of the solver, or of the closed form where
+        no solver ran, counts whatever it says.
     max_iter : int, default=None
         Iterations of the solver; None for 500 ("admm"), 3,000 ("low-rank"), 10,000 ("cvxpy").
     tol : float, default=1e-4
@@ -83,10 +86,11 @@ class SDPKMeans(BaseSDPKMeans):
     known_share_ : float
         Share (by weight) of the unlabeled rows that lie nearest to a known class.
     inertia_ : float
-        Weighted sum of squared distances of the rows to the centers of their classes.
+        Weighted sum of squared distances of the rows to the means of their classes.
     objective_ : float
         Value of the relaxation at the solution found, comparable with ``inertia_``. The solution meets its constraints
-        only up to `tol`, so that this is an estimate and no bound.
+        only up to `tol`, so that this is an estimate and no bound; "low-rank", whose problem is not convex, may end a
+        few percent above the value of the relaxation.
     lower_bound_ : float
         No clustering has a smaller inertia: rigorous, 0 if no bound was found.
     gap_ : float
@@ -98,7 +102,8 @@ class SDPKMeans(BaseSDPKMeans):
     factor_ : ndarray of shape (n_samples, rank)
         ``Z = factor_ @ factor_.T``.
     membership_ : ndarray of shape (n_samples, n_samples)
-        `Z`: its rows sum to 1 (with `sample_weight`, their weighted sum is 1). Only up to 3,000 rows.
+        `Z`: its rows sum to 1 (with `sample_weight`, their weighted sum is 1; rows of weight 0 are
+        0). Only up to 3,000 rows.
     tightness_ : float
         :math:`1 - \\lambda_k + \\lambda_{k+1}` of the solution: 0 if it is a clustering.
     solver_ : str
@@ -238,7 +243,9 @@ class SDPKMeans(BaseSDPKMeans):
         centers = centers_of_partition(problem, merged.point_of, codes, len(centers))
         fitted = self._class_attributes(problem, labels, centers[: labels.n_known], centers[labels.n_known :])
         self._warn_if_fewer(k, fitted["n_clusters_"])
-        fitted["inertia_"] = self._inertia(problem, fitted["cluster_centers_"])
+        fitted["inertia_"] = merged.clustering_inertia(
+            self._row_codes(problem, labels, fitted["cluster_centers_"]), problem.source.row_data[1]
+        )
         certificate = self._certify(merged, codes, fitted["inertia_"], relaxed, random_state)
         self._set_fitted(
             **fitted,
@@ -265,8 +272,8 @@ class SDPKMeans(BaseSDPKMeans):
     ) -> dict[str, Any]:
         """The certificate, to which the solver's bound adds a rung that costs nothing."""
         settings = CertificateSettings(device=self.device, random_state=random_state)
-        ladder = Ladder(self.certificate or "none", settings)
-        known = {"admm": relaxed.bound} if relaxed.N is not None else {}
+        ladder = Ladder(self.certificate or "none", settings, most_divided=_MOST_DIVIDED)
+        known = {"labels" if relaxed.N is None else "admm": relaxed.bound} if relaxed.bound > 0 else {}
         fields = certificate_fields(merged, codes, inertia, ladder, known)
         return {
             "_certificate": fields,

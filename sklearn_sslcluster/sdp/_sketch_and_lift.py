@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from ..base import fit_method
 from ..engine import fit_progress
 from ..labels import PartialLabels
-from ..numerics import CenterProblem, LloydSettings, lloyd, match_clusters, nearest_centers, shifted_centers
+from ..numerics import CenterProblem, LloydSettings, lloyd, match_clusters, nearest_centers, objective, shifted_centers
 from ._base import BaseSDPKMeans
 from ._points import Points, make_points
 from ._rounding import fill_empty, seat_known
@@ -49,7 +49,7 @@ class SketchAndLiftKMeans(BaseSDPKMeans):
     solver : {"auto", "cvxpy", "admm", "low-rank"}, default="auto"
         See :class:`SDPKMeans`.
     rank : int, default=None
-        Columns of the factor of "low-rank"; None for twice the number of clusters.
+        Columns of the factor of "low-rank", at least one a cluster; None for twice the number of clusters.
     rounding : {"best", "spectral", "denoised"}, default="best"
         How clusters of the sample are read off the solution.
     polish : bool, default=True
@@ -202,7 +202,9 @@ class SketchAndLiftKMeans(BaseSDPKMeans):
         centers = shifted_centers(centers, problem.frame.shift)
         fitted = self._class_attributes(problem, labels, centers[: labels.n_known], centers[labels.n_known :])
         self._warn_if_fewer(k, fitted["n_clusters_"])
-        inertia = self._inertia(problem, fitted["cluster_centers_"])
+        shift = problem.frame.shift
+        around = fitted["cluster_centers_"] if shift is None else fitted["cluster_centers_"] - shift
+        inertia = objective(problem.source, around, problem.anchors, problem.frame)
         self._set_fitted(**fitted, **scores, inertia_=inertia, n_iter_=max(n_iter, 1))
         return self
 
@@ -234,7 +236,7 @@ class SketchAndLiftKMeans(BaseSDPKMeans):
             n_iter += relaxed.n_iter
             found.append(centers)
         if self.strategy == "multi-epoch":
-            centers = np.mean([_matched(found[0], other) for other in found], axis=0)
+            centers = np.mean([_matched(found[0], other, labels.n_known) for other in found], axis=0)
         return np.asarray(centers), n_iter
 
     def _draw(
@@ -296,7 +298,10 @@ def _means(dense: np.ndarray, weight: np.ndarray, codes: np.ndarray, k: int) -> 
     return sums / np.bincount(codes, weight, k)[:, None]
 
 
-def _matched(first: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Centers in the order of `first`, by the matching with the smallest sum of squared distances."""
-    _, columns = match_clusters(-cdist(first, other, "sqeuclidean"))
-    return other[columns]
+def _matched(first: np.ndarray, other: np.ndarray, n_known: int) -> np.ndarray:
+    """Centers in the order of `first`, by the matching with the smallest sum of squared distances.
+
+    Those of known classes come first in both.
+    """
+    _, columns = match_clusters(-cdist(first[n_known:], other[n_known:], "sqeuclidean"))
+    return np.vstack([other[:n_known], other[n_known:][columns]])

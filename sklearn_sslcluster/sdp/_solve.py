@@ -16,6 +16,8 @@ from ._rounding import denoised_codes, fill_empty, partition_inertia, polish, sp
 
 # Up to so many points "auto" keeps a dense matrix.
 MOST_DENSE = 2000
+# Up to so many points "cvxpy" takes the accurate solver.
+_MOST_CLARABEL = 40
 _MAX_ITER = {"admm": 500, "low-rank": 3000, "cvxpy": 10000}
 
 
@@ -70,7 +72,10 @@ def solve_relaxation(
     solver = options.chosen(points.n_points)
     max_iter = options.max_iter or _MAX_ITER[solver]
     if solver == "low-rank":
-        settings = LowRankSettings(options.rank or 2 * points.n_clusters, max_iter, options.tol)
+        rank = options.rank or 2 * points.n_clusters
+        if rank < points.n_clusters:
+            raise ValueError(f"rank={rank} columns cannot hold {points.n_clusters} clusters; take at least as many.")
+        settings = LowRankSettings(rank, max_iter, options.tol)
         relaxed = solve_low_rank(points, codes, max(implied.smallest, 0.0), settings, random_state, on_step)
     elif solver == "admm":
         backend = array_backend(options.device)
@@ -78,7 +83,8 @@ def solve_relaxation(
     else:
         from ._reference import solve_cvxpy
 
-        relaxed = solve_cvxpy(points, tol=options.tol / 10, max_iter=max_iter)
+        reference = "CLARABEL" if points.n_points <= _MOST_CLARABEL else "SCS"
+        relaxed = solve_cvxpy(points, reference, options.tol / 10, max_iter)
     return relaxed, solver
 
 
@@ -101,11 +107,14 @@ def round_relaxed(
     """Partition with the smallest inertia among those read off the solution; for "best" also the start."""
     if points.is_trivial:
         return start
-    candidates = []
-    if rounding in ("best", "spectral"):
-        candidates.append(spectral_codes(points, relaxed.factor, random_state))
-    if rounding in ("best", "denoised"):
-        candidates.append(denoised_codes(points, relaxed.factor, random_state))
+    # The same draws for each, so that "best" is no worse than any of them.
+    seed = random_state.randint(np.iinfo(np.int32).max)
+    ways = {"spectral": spectral_codes, "denoised": denoised_codes}
+    candidates = [
+        read(points, relaxed.factor, np.random.RandomState(seed))
+        for name, read in ways.items()
+        if rounding in ("best", name)
+    ]
     if polished:
         candidates = [polish(points, codes) for codes in candidates]
     if rounding == "best":
