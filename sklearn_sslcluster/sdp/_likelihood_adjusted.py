@@ -93,8 +93,7 @@ class LikelihoodAdjustedSDP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, P
     means_ : ndarray of shape (n_clusters_, n_features)
         Means, in the order of ``classes_``.
     covariances_ : ndarray
-        Of shape (n_clusters_, n_features, n_features) for "full", (n_features, n_features) for "tied",
-        (n_clusters_, n_features) for "diag" and (n_clusters_,) for "spherical".
+        Covariances, shaped as those of scikit-learn's mixtures.
     precisions_cholesky_ : ndarray
         Cholesky factors of the precisions, or square roots of them; shaped like ``covariances_``.
     class_prior_ : ndarray of shape (n_clusters_,)
