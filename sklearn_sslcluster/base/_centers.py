@@ -78,7 +78,7 @@ class BaseCenterEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Par
         """
         X = self._check_fitted_rows(X)
         Z = self._represent(X)
-        codes = self._map(nearest_centers, Z, self.cluster_centers_)[0]
+        codes = self._assign(Z)
         if reject is not None:
             codes = self._reject(codes, self._class_distances(X, Z, codes), reject)
         return decode(codes, self.classes_, unlabeled_value=self.unlabeled_value)
@@ -144,7 +144,7 @@ class BaseCenterEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Par
             In [-1, 1], higher is better; 0 where all rows fall in one class.
         """
         X = self._check_fitted_rows(X)
-        codes = self._map(nearest_centers, self._represent(X), self.cluster_centers_)[0]
+        codes = self._assign(self._represent(X))
         rows = distinct_rows(
             RowBlocks(X, (None, None)), (None, None), max_rows=_SCORE_ROWS, random_state=np.random.RandomState(0)
         )
@@ -156,6 +156,10 @@ class BaseCenterEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Par
     def _represent(self, X: Any) -> Any:
         """Rows in the space of the centers."""
         return X
+
+    def _assign(self, Z: Any) -> np.ndarray:
+        """Code of the class of each row, given where it lies."""
+        return self._map(nearest_centers, Z, self.cluster_centers_)[0]
 
     def _check_fitted_rows(self, X: Any) -> Any:
         check_is_fitted(self)

@@ -1,6 +1,6 @@
 """Everything torch: networks, objectives and the one training loop. Learned weights leave as numpy arrays.
 
-Only ``inference`` and ``settings`` load without torch.
+Only ``estimator``, ``inference``, ``rows`` and ``settings`` load without torch.
 """
 
 import lazy_loader
@@ -8,10 +8,30 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "clustering_objectives": ["DeepEmbedding", "DeepMeans"],
+        "discovery_networks": ["build_projection", "build_tabular"],
+        "discovery_objectives": [
+            "ClassifiedReconstruction",
+            "Columns",
+            "ConsistencySettings",
+            "DiscoveryHeads",
+            "MaskedReconstruction",
+            "place_head",
+        ],
+        "estimator": ["NeuralMixin"],
         "inference": ["apply_layers", "standardize"],
-        "networks": ["build_decoder", "build_encoder", "build_head", "export_layers"],
+        "neighbor_embedding": ["EmbeddingDistillation", "MapTargets", "build_map"],
+        "networks": ["build_autoencoder", "build_decoder", "build_encoder", "build_head", "export_layers"],
         "objectives": ["Batch", "Objective", "Reconstruction", "check_objective"],
+        "rows": ["training_rows"],
         "settings": ["NetworkSettings", "OptimizerSettings"],
         "training": ["Phase", "Trained", "Trainer", "TrainingSettings"],
+        "variational": [
+            "ColumnLikelihood",
+            "InputKinds",
+            "VariationalMixture",
+            "VariationalReconstruction",
+            "build_variational_network",
+        ],
     },
 )

@@ -61,12 +61,27 @@ def build_encoder(encoder: Any, n_rows: int, n_features: int, n_outputs: int) ->
         return build_perceptron(n_features, settings.widths(n_rows, n_features), n_outputs, settings)
     if isclass(encoder) and issubclass(encoder, nn.Module):
         build: Callable[[int, int], nn.Module] = encoder
-        return build(n_features, n_outputs)
+        return _checked_module(build(n_features, n_outputs), n_features, n_outputs)
     if isinstance(encoder, str):
         if encoder != "identity":
             raise ValueError(f"encoder must be None, 'identity', NetworkSettings or a module class, got {encoder!r}.")
         return nn.Sequential()
     raise TypeError(f"encoder must be None, 'identity', NetworkSettings or a module class, got {encoder!r}.")
+
+
+def _checked_module(module: nn.Module, n_features: int, n_outputs: int) -> nn.Module:
+    """The user's own module, or an error if its embedding has another shape than asked for."""
+    training = module.training
+    module.eval()
+    with torch.no_grad():
+        shape = tuple(module(torch.zeros(2, n_features)).shape)
+    module.train(training)
+    if shape != (2, n_outputs):
+        raise ValueError(
+            f"encoder={type(module).__name__} maps 2 rows of {n_features} columns to shape {shape}, expected "
+            f"{(2, n_outputs)}: it is called with (n_features, embedding_size)."
+        )
+    return module
 
 
 def build_decoder(encoder: Any, n_rows: int, n_features: int, n_inputs: int) -> nn.Module:
@@ -75,6 +90,20 @@ def build_decoder(encoder: Any, n_rows: int, n_features: int, n_inputs: int) -> 
         return nn.Sequential()
     settings = encoder if isinstance(encoder, NetworkSettings) else NetworkSettings()
     return build_perceptron(n_inputs, settings.widths(n_rows, n_features)[::-1], n_features, settings)
+
+
+def build_autoencoder(encoder: Any, n_rows: int, n_features: int, n_outputs: int, seed: int) -> nn.ModuleDict:
+    """Encoder and decoder with weights drawn by a seed; the generator of torch is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        # Of the CPU alone: `torch.manual_seed` would also change the generators of GPUs.
+        torch.default_generator.manual_seed(seed)
+        n_inputs = n_features if encoder == "identity" else n_outputs
+        return nn.ModuleDict(
+            {
+                "encoder": build_encoder(encoder, n_rows, n_features, n_outputs),
+                "decoder": build_decoder(encoder, n_rows, n_features, n_inputs),
+            }
+        )
 
 
 def build_head(n_inputs: int, n_outputs: int) -> nn.Linear:

@@ -32,7 +32,12 @@ class Objective(nn.Module):
     `requires` names the parts of the network that ``loss`` uses, "encoder" or "decoder" for example. ``start`` is
     called once before the first epoch of its phase, with the embedding of all rows; ``refresh`` before every epoch
     whose number is a multiple of the phase's ``refresh_every``, and what it returns are the clusters by which the share
-    of changed labels is measured. State that ``loss`` needs from ``refresh`` is kept in registered buffers.
+    of changed labels is measured. State that ``loss`` needs from ``refresh`` is kept in registered buffers; state that
+    a later phase needs, in the network: a training that is resumed skips the phases that are over.
+
+    An objective of several losses that take turns may offer ``steps(batch, network)``, a generator with one loss (or
+    None, for none in this batch) for each learning rate of its phase. The optimizer of a loss steps before the next
+    loss is asked for; ``loss`` then only serves to monitor held-out rows.
     """
 
     requires: tuple[str, ...] = ("encoder",)

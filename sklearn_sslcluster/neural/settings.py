@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from math import inf
 from numbers import Integral, Real
 from typing import Any
 
@@ -26,6 +28,19 @@ class NetworkSettings(BaseEstimator):
         Normalize over the batch after each activation.
     dropout : float in [0, 1), default=0.0
         Share of units dropped after each hidden layer while training.
+
+    See Also
+    --------
+    OptimizerSettings : How its weights are updated.
+
+    Examples
+    --------
+    >>> from sklearn_sslcluster.deep import DeepEmbeddedClustering, NetworkSettings
+    >>> NetworkSettings().widths(n_rows=1000, n_features=20)
+    [64, 256, 128]
+    >>> model = DeepEmbeddedClustering(encoder=NetworkSettings((32, 16), batch_norm=True))
+    >>> model.set_params(encoder__dropout=0.1).encoder.dropout
+    0.1
     """
 
     def __init__(
@@ -44,6 +59,18 @@ class NetworkSettings(BaseEstimator):
     def widths(self, n_rows: int, n_features: int) -> list[int]:
         """Widths of the hidden layers for a table of this size.
 
+        Parameters
+        ----------
+        n_rows : int
+            Rows to train on.
+        n_features : int
+            Columns that the network reads.
+
+        Returns
+        -------
+        widths : list of int
+            Those of the encoder; a decoder has them in reverse.
+
         Raises
         ------
         ValueError, TypeError
@@ -58,6 +85,8 @@ class NetworkSettings(BaseEstimator):
                 raise ValueError(f"encoder__hidden must be 'auto' or widths, got {self.hidden!r}.")
             base = 64 if n_rows < _SMALL else 128
             return [max(base, min(n_features, 512)), 4 * base, 2 * base]
+        if isinstance(self.hidden, Integral) or not isinstance(self.hidden, Iterable):
+            raise TypeError(f"encoder__hidden must be 'auto' or a sequence of widths, got {self.hidden!r}.")
         widths = list(self.hidden)
         for width in widths:
             if not isinstance(width, Integral) or width < 1:
@@ -82,6 +111,17 @@ class OptimizerSettings(BaseEstimator):
         Lower the learning rate to 0 over the epochs of a phase.
     max_grad_norm : float or None, default=5.0
         Longer gradients are cut to this norm.
+
+    See Also
+    --------
+    NetworkSettings : The shape of the network.
+
+    Examples
+    --------
+    >>> from sklearn_sslcluster.deep import DeepKMeans, OptimizerSettings
+    >>> model = DeepKMeans(optimizer=OptimizerSettings("adamw", schedule="cosine"))
+    >>> model.set_params(optimizer__lr=3e-4).optimizer.lr
+    0.0003
     """
 
     def __init__(
@@ -102,13 +142,28 @@ class OptimizerSettings(BaseEstimator):
         self.max_grad_norm = max_grad_norm
 
     def checked(self) -> OptimizerSettings:
-        """The same, or an error that names the setting that is out of its range."""
+        """The same, or an error that names the setting that is out of its range.
+
+        Returns
+        -------
+        self : OptimizerSettings
+            These settings.
+
+        Raises
+        ------
+        ValueError
+            If a setting is out of its range.
+        """
         if self.name not in ("adam", "adamw", "sgd"):
             raise ValueError(f"optimizer__name must be 'adam', 'adamw' or 'sgd', got {self.name!r}.")
         for name in ("lr", "weight_decay", "momentum"):
             value = getattr(self, name)
-            if not isinstance(value, Real) or float(value) < 0 or (name == "lr" and not float(value) > 0):
-                raise ValueError(f"optimizer__{name} must be a non-negative number, lr a positive one, got {value!r}.")
+            least = "positive" if name == "lr" else "non-negative"
+            if not isinstance(value, Real) or not 0 <= float(value) < inf or (name == "lr" and float(value) == 0):
+                raise ValueError(f"optimizer__{name} must be a finite {least} number, got {value!r}.")
+        norm = self.max_grad_norm
+        if norm is not None and (not isinstance(norm, Real) or not float(norm) > 0):
+            raise ValueError(f"optimizer__max_grad_norm must be a positive number or None, got {norm!r}.")
         if self.schedule not in (None, "cosine"):
             raise ValueError(f"optimizer__schedule must be None or 'cosine', got {self.schedule!r}.")
         return self

@@ -11,9 +11,11 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from math import cos, pi
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -29,6 +31,18 @@ _FORMAT = 1
 # Networks with fewer weights train on one thread: more cost more than they save.
 _LARGE_NETWORK = 2_000_000
 _EMBEDDED_ROWS = 8192
+# What torch raises for a file that it did not write, or not to the end.
+_UNREADABLE = (
+    UnpicklingError,
+    RuntimeError,
+    EOFError,
+    OSError,
+    LookupError,
+    ValueError,
+    AttributeError,
+    TypeError,
+    BadZipFile,
+)
 _OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 
 
@@ -51,8 +65,11 @@ class Phase:
         End with the weights of the epoch with the lowest monitored loss.
     smallest_share : float
         Stop, as collapsed, when a cluster of ``refresh`` holds a smaller share of the rows.
-    lr : float or None
-        Learning rate of this phase; None for that of the optimizer.
+    lr : float, tuple of float or None
+        Learning rate of this phase; None for that of the optimizer. A tuple for an objective with ``steps``: one for
+        each of its losses, every one of which has an optimizer of its own.
+    batch_size : int or None
+        None for that of the settings.
     """
 
     name: str
@@ -63,7 +80,8 @@ class Phase:
     patience: int | None = None
     restore_best: bool = False
     smallest_share: float = 0.0
-    lr: float | None = None
+    lr: float | tuple[float, ...] | None = None
+    batch_size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -117,12 +135,17 @@ class Trained:
 
     def layers(self, part: str, phase: str | None = None) -> list[dict[str, Any]] | None:
         """A part of the network for numpy, at the end or as it was at the start of a phase."""
-        module = self.network[part]
-        if phase is not None:
-            module = copy.deepcopy(self.network)
-            module.load_state_dict(self.starts[phase])
-            module = module[part]
+        module = copy.deepcopy(self.network[part])
+        module.load_state_dict(self.state(part, phase))
         return export_layers(module)
+
+    def state(self, part: str, phase: str | None = None) -> dict[str, torch.Tensor]:
+        """Weights of a part of the network, on the CPU."""
+        if phase is None:
+            return {name: tensor.detach().cpu() for name, tensor in self.network[part].state_dict().items()}
+        prefix = part + "."
+        state = self.starts[phase]
+        return {name[len(prefix) :]: tensor.cpu() for name, tensor in state.items() if name.startswith(prefix)}
 
 
 class _PhaseOver(Exception):
@@ -130,16 +153,16 @@ class _PhaseOver(Exception):
 
 
 class _Batches:
-    """Rows of a table in batches, shuffled by a seed when training."""
+    """Rows of a table in batches; when training, in an order that belongs to the number of the epoch."""
 
-    def __init__(self, data: Trainer, rows: np.ndarray, seed: int | None) -> None:
-        self.data, self.rows, self.seed = data, rows, seed
+    def __init__(self, data: Trainer, rows: np.ndarray, training: bool, batch_size: int) -> None:
+        self.data, self.rows, self.training, self.batch_size = data, rows, training, batch_size
 
     def __iter__(self) -> Iterator[Batch]:
         order = self.rows
-        if self.seed is not None:
-            order = np.random.RandomState(self.seed).permutation(order)
-        size = self.data.settings.batch_size
+        if self.training:
+            order = np.random.RandomState(self.data.epoch_seed()).permutation(order)
+        size = self.batch_size
         # The last rows join the batch before if they are too few for batch normalization.
         ends = list(range(size, len(order), size))
         if ends and len(order) - ends[-1] < 2:
@@ -153,18 +176,63 @@ class _Net(NeuralNet):
     """A skorch net whose criterion is an objective and whose rows are tensors on the device."""
 
     trainer: Trainer
+    phase: Phase
+    further_optimizers: list[torch.optim.Optimizer]
+
+    def initialize_optimizer(self, *args: Any, **kwargs: Any) -> Any:
+        """One optimizer for each learning rate of the phase, all of them over all weights."""
+        super().initialize_optimizer(*args, **kwargs)
+        self.further_optimizers = []
+        for lr in _learning_rates(self.phase, self.lr)[1:]:
+            parameters, settings = self.get_params_for_optimizer("optimizer", self.get_all_learnable_params())
+            self.further_optimizers.append(self.optimizer(*parameters, **{**settings, "lr": lr}))
+        return self
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether there is anything to learn by gradients."""
+        return any(True for _ in super().get_all_learnable_params())
+
+    def get_all_learnable_params(self) -> Any:
+        """Those of network and objective; one without entries where there are none, which optimizers refuse."""
+        if self.has_weights:
+            return super().get_all_learnable_params()
+        return iter([("nothing", nn.Parameter(torch.zeros(0)))])
+
+    @property
+    def optimizers(self) -> list[torch.optim.Optimizer]:
+        return [self.optimizer_, *self.further_optimizers]
 
     def get_split_datasets(self, X: Any, y: Any = None, **fit_params: Any) -> tuple[Any, Any]:
         return self.trainer.train_rows, self.trainer.valid_rows
 
     def get_iterator(self, dataset: Any, training: bool = False) -> Any:
-        return _Batches(self.trainer, dataset, self.trainer.epoch_seed() if training else None)
+        return _Batches(self.trainer, dataset, training, self.phase.batch_size or self.trainer.settings.batch_size)
+
+    def train_step(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
+        if not hasattr(self.criterion_, "steps"):
+            return super().train_step(batch, **fit_params)
+        self._set_training(True)
+        losses = self.criterion_.steps(batch, self.module_)
+        total = torch.zeros((), device=batch.rows.device)
+        for optimizer in self.optimizers:
+            with self.trainer.precision():
+                loss = next(losses)
+            if loss is None:
+                continue
+            optimizer.zero_grad()
+            loss.backward()
+            self.notify("on_grad_computed", named_parameters=self.get_all_learnable_params(), batch=batch)
+            optimizer.step()
+            total += loss.detach()
+        return {"loss": total, "y_pred": None}
 
     def train_step_single(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
         self._set_training(True)
         with self.trainer.precision():
             loss = self.criterion_.loss(batch, self.module_)
-        loss.backward()
+        if self.has_weights:
+            loss.backward()
         return {"loss": loss.detach(), "y_pred": None}
 
     def validation_step(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
@@ -215,7 +283,7 @@ class Trainer:
     ) -> None:
         self.settings, self.on_epoch = settings, on_epoch
         self.X = torch.as_tensor(np.ascontiguousarray(X, dtype=np.float32), device=settings.device)
-        self.codes = torch.as_tensor(np.asarray(codes), dtype=torch.int64, device=settings.device)
+        self.codes = torch.tensor(np.asarray(codes), dtype=torch.int64, device=settings.device)
         self.network = network.to(settings.device)
         self.train_rows, self.valid_rows = self._split()
         self.history: dict[str, list[dict[str, float]]] = {}
@@ -224,6 +292,7 @@ class Trainer:
         self.n_phase, self.epoch, self.stopped = 0, 0, False
         self.best: dict[str, Any] = {}
         self.last_codes: torch.Tensor | None = None
+        self.n_clusters = 0
 
     def train(self, phases: list[Phase]) -> Trained:
         """Run all phases, from a checkpoint if there is one."""
@@ -235,11 +304,10 @@ class Trainer:
                 if stored and self.n_phase < done:
                     continue
                 self._run(phase, stored if stored and self.n_phase == done else None)
-                if self.stopped:
-                    break
             self.network.eval()
         if self.settings.checkpoint is not None:
-            Path(self.settings.checkpoint).unlink(missing_ok=True)
+            for path in (Path(self.settings.checkpoint), _partial(self.settings.checkpoint)):
+                path.unlink(missing_ok=True)
         return Trained(self.network.cpu(), self.history, self.starts, self.collapsed)
 
     def embed(self) -> torch.Tensor:
@@ -247,6 +315,15 @@ class Trainer:
         self.network.eval()
         with torch.no_grad():
             return torch.cat([self.network["encoder"](rows) for rows in self.X.split(_EMBEDDED_ROWS)])
+
+    def _finite_embedding(self, phase: Phase) -> torch.Tensor:
+        embedding = self.embed()
+        if not torch.isfinite(embedding).all():
+            raise ValueError(
+                f"The embedding in phase {phase.name!r} is no longer finite after epoch {self.epoch}; a smaller "
+                "optimizer__lr?"
+            )
+        return embedding
 
     def precision(self) -> Any:
         """Half precision on a GPU that has it."""
@@ -266,32 +343,35 @@ class Trainer:
         return np.sort(order[n_valid:]), np.sort(order[:n_valid])
 
     def _run(self, phase: Phase, stored: dict[str, Any] | None) -> None:
-        self.epoch, self.best, self.last_codes = 0, {}, None
+        self.epoch, self.best, self.last_codes, self.n_clusters = 0, {}, None, 0
         if stored:
             self.history, self.starts, self.collapsed = stored["history"], stored["starts"], stored["collapsed"]
             self.network.load_state_dict(self.starts[phase.name])
         else:
             self.history[phase.name], self.collapsed[phase.name] = [], False
             self.starts[phase.name] = _copied(self.network.state_dict())
-        torch.manual_seed(self.epoch_seed())
+        _seed_generators(self.epoch_seed(), self.settings.device)
         phase.objective.to(self.settings.device)
-        phase.objective.start(self.embed())
+        phase.objective.start(self._finite_embedding(phase))
         net = self._net(phase)
         if stored:
             self._restore(net, phase, stored)
-        if self.epoch < phase.max_epochs and not self._is_over(phase):
+        # After a stop the phases that are left only start, so that their objectives can be asked for what they have.
+        if self.epoch < phase.max_epochs and not self.stopped and not self._is_over(phase):
             with suppress(_PhaseOver):
                 net.fit_loop(None, epochs=phase.max_epochs - self.epoch)
         if phase.restore_best and self.best:
             self.network.load_state_dict(self.best["network"])
             phase.objective.load_state_dict(self.best["objective"])
+        self._finite_embedding(phase)
 
     def _net(self, phase: Phase) -> _Net:
         optimizer = self.settings.optimizer.checked()
-        lr = phase.lr if phase.lr is not None else optimizer.lr
-        extra: dict[str, Any] = {"weight_decay": optimizer.weight_decay}
+        lr = _learning_rates(phase, optimizer.lr)[0]
+        # Numbers of numpy, as a search may give them, would make a checkpoint that cannot be read safely.
+        extra: dict[str, Any] = {"weight_decay": float(optimizer.weight_decay)}
         if optimizer.name == "sgd":
-            extra["momentum"] = optimizer.momentum
+            extra["momentum"] = float(optimizer.momentum)
         callbacks: list[Any] = [("watch", _Watch(self, phase))]
         if optimizer.max_grad_norm is not None:
             callbacks.append(("clip", GradientNormClipping(optimizer.max_grad_norm)))
@@ -307,30 +387,31 @@ class Trainer:
             verbose=0,
             **{f"optimizer__{name}": value for name, value in extra.items()},
         )
-        net.trainer = self
+        net.trainer, net.phase = self, phase
         return net.initialize()
 
     def _begin_epoch(self, net: NeuralNet, phase: Phase) -> None:
-        seed = self.epoch_seed()
-        torch.manual_seed(seed)
+        _seed_generators(self.epoch_seed(), self.settings.device)
         optimizer = self.settings.optimizer
         if optimizer.schedule == "cosine":
-            lr = phase.lr if phase.lr is not None else optimizer.lr
-            for group in net.optimizer_.param_groups:
-                group["lr"] = lr * (1 + np.cos(np.pi * self.epoch / phase.max_epochs)) / 2
+            lrs = _learning_rates(phase, optimizer.lr)
+            for lr, stepped in zip(lrs, net.optimizers, strict=True):
+                for group in stepped.param_groups:
+                    group["lr"] = lr * (1 + cos(pi * self.epoch / phase.max_epochs)) / 2
         if phase.refresh_every is None or self.epoch % phase.refresh_every:
             return
-        codes = phase.objective.refresh(self.embed())
+        codes = phase.objective.refresh(self._finite_embedding(phase))
         if codes is None:
             return
-        entry = self.history[phase.name][-1] if self.history[phase.name] else {}
-        counts = torch.bincount(codes)
+        # Clusters without rows count: those that an earlier refresh of the phase has seen.
+        counts = torch.bincount(codes, minlength=self.n_clusters)
+        self.n_clusters = len(counts)
         share = float(counts.min()) / len(codes)
+        first = self.last_codes is None
         changed = 1.0 if self.last_codes is None else float((codes != self.last_codes).float().mean())
-        entry |= {"changed": changed, "smallest_share": share}
-        if self.history[phase.name]:
-            self.history[phase.name][-1] = entry
-        first, self.last_codes = self.last_codes is None, codes
+        self.last_codes = codes
+        if not first:
+            self.history[phase.name][-1] |= {"changed": changed, "smallest_share": share}
         if share < phase.smallest_share:
             self.collapsed[phase.name] = True
             raise _PhaseOver
@@ -366,7 +447,7 @@ class Trainer:
     def _store(self, net: NeuralNet, phase: Phase) -> None:
         if self.settings.checkpoint is None:
             return
-        path = Path(self.settings.checkpoint)
+        path, partial = Path(self.settings.checkpoint), _partial(self.settings.checkpoint)
         state = {
             "format": _FORMAT,
             "fingerprint": self.settings.fingerprint,
@@ -374,27 +455,34 @@ class Trainer:
             "epoch": self.epoch,
             "network": self.network.state_dict(),
             "objective": phase.objective.state_dict(),
-            "optimizer": net.optimizer_.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in net.optimizers],
             "best": self.best,
             "last_codes": self.last_codes,
+            "n_clusters": self.n_clusters,
             "history": self.history,
             "starts": self.starts,
             "collapsed": self.collapsed,
         }
-        partial = path.with_name(path.name + ".part")
         torch.save(state, partial)
         # Whoever is killed here leaves a whole file behind.
         os.replace(partial, path)
 
     def _stored(self) -> dict[str, Any] | None:
-        path = None if self.settings.checkpoint is None else Path(self.settings.checkpoint)
-        if path is None or not path.exists():
+        if self.settings.checkpoint is None:
+            return None
+        path = Path(self.settings.checkpoint)
+        if path.is_dir() or not path.parent.is_dir():
+            raise ValueError(f"checkpoint={str(path)!r} must be a file in a folder that exists.")
+        if not path.exists():
             return None
         try:
             state = torch.load(path, map_location=self.settings.device, weights_only=True)
-        except (UnpicklingError, RuntimeError, EOFError, KeyError) as error:
-            raise ValueError(f"checkpoint={str(path)!r} is no checkpoint that can be read: {error}") from None
-        if state.get("format") != _FORMAT or state.get("fingerprint") != self.settings.fingerprint:
+        except _UNREADABLE as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ValueError(f"checkpoint={str(path)!r} is no checkpoint that can be read: {reason}") from None
+        if not isinstance(state, dict) or state.get("format") != _FORMAT:
+            raise ValueError(f"checkpoint={str(path)!r} is no checkpoint of this package; remove it to start anew.")
+        if state["fingerprint"] != self.settings.fingerprint:
             raise ValueError(
                 f"checkpoint={str(path)!r} belongs to a fit with other data or parameters; remove it to start anew."
             )
@@ -403,8 +491,29 @@ class Trainer:
     def _restore(self, net: NeuralNet, phase: Phase, stored: dict[str, Any]) -> None:
         self.network.load_state_dict(stored["network"])
         phase.objective.load_state_dict(stored["objective"])
-        net.optimizer_.load_state_dict(stored["optimizer"])
-        self.epoch, self.best, self.last_codes = stored["epoch"], stored["best"], stored["last_codes"]
+        for optimizer, state in zip(net.optimizers, stored["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
+        self.epoch, self.best = stored["epoch"], stored["best"]
+        self.last_codes, self.n_clusters = stored["last_codes"], stored["n_clusters"]
+
+
+def _learning_rates(phase: Phase, default: float) -> tuple[float, ...]:
+    lr = default if phase.lr is None else phase.lr
+    return tuple(float(rate) for rate in (lr if isinstance(lr, tuple) else (lr,)))
+
+
+def _partial(checkpoint: Any) -> Path:
+    """File beside a checkpoint, in which the next one is written."""
+    path = Path(checkpoint)
+    return path.with_name(path.name + ".part")
+
+
+def _seed_generators(seed: int, device: str) -> None:
+    """Seed the generator of the CPU and that of the device, and no other."""
+    torch.default_generator.manual_seed(seed)
+    if device.startswith("cuda"):
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
 
 
 def _copied(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -414,7 +523,10 @@ def _copied(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 @contextmanager
 def _local_randomness(device: str) -> Iterator[None]:
     """Leave the generators of torch as they were."""
-    devices = [torch.cuda.current_device()] if device.startswith("cuda") else []
+    devices = []
+    if device.startswith("cuda"):
+        index = torch.device(device).index
+        devices = [torch.cuda.current_device() if index is None else index]
     with torch.random.fork_rng(devices=devices):
         yield
 

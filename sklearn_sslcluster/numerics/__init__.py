@@ -24,7 +24,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "size_statistics_of_codes",
         ],
         "class_count": ["choose_by_labels", "choose_n_clusters", "thinned"],
-        "distinct": ["RowSource", "distinct_rows", "free_weight"],
+        "distinct": ["RowSource", "distinct_rows", "free_weight", "lexicographic_order"],
         "gaussians": [
             "COVARIANCE_TYPES",
             "Gaussians",
@@ -72,6 +72,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "mixture_steps": ["MaximizationSettings", "component_weights", "maximize", "padded"],
         "model_order": ["CRITERIA", "pairwise_distances", "silhouette"],
+        "neighbor_graph": ["modularity", "nearest_neighbors"],
         "quantiles": ["beyond_quantile", "quantiles_by_class"],
         "separability": ["separabilities"],
         "spectral": [
