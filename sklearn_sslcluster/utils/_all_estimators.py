@@ -28,6 +28,11 @@ def public_classes() -> Iterator[type]:
         yield from (member for member in exported if isclass(member) and member.__module__.startswith(_PACKAGE))
 
 
+def _is_estimator(cls: type) -> bool:
+    """Whether a class can be fitted: settings of networks have parameters only."""
+    return issubclass(cls, BaseEstimator) and hasattr(cls, "fit") and not isabstract(cls)
+
+
 def all_estimators() -> list[tuple[str, type[BaseEstimator]]]:
     """List the public estimators of the package.
 
@@ -46,5 +51,5 @@ def all_estimators() -> list[tuple[str, type[BaseEstimator]]]:
     >>> [name for name, _ in all_estimators() if name.startswith("NCDK")]
     ['NCDKMeans']
     """
-    found = {cls.__name__: cls for cls in public_classes() if issubclass(cls, BaseEstimator) and not isabstract(cls)}
+    found = {cls.__name__: cls for cls in public_classes() if _is_estimator(cls)}
     return sorted(found.items())

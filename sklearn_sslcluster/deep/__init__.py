@@ -1,0 +1,14 @@
+"""Deep clustering: an embedding is learned together with the clusters in it."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "_settings": ["NetworkSettings", "OptimizerSettings"],
+        "_deep_embedded": ["DeepEmbeddedClustering"],
+        "_deep_kmeans": ["DeepKMeans"],
+        "_neighbor_embedding": ["NeighborEmbeddingClustering"],
+        "_variational": ["VariationalDeepEmbedding"],
+    },
+)
