@@ -1,8 +1,8 @@
 """Novel class discovery on the published splits.
 
-``python -m benchmarks.discovery --data FOLDER`` prints three tables: our estimators by the paper's protocol beside its
-figures, our defaults with the number of classes unknown, and what `HiddenClassSearchCV` picks. Nothing is tuned or
-selected on the true classes of novel rows.
+``python -m benchmarks.discovery --data FOLDER`` prints our estimators by the paper's protocol beside its figures, our
+defaults with the number of classes unknown, and what `HiddenClassSearchCV` picks; then the same of the deep methods.
+Nothing is tuned or selected on the true classes of novel rows, but for the published parameters of TabularNCD.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from sklearn.decomposition import PCA
 from sklearn.pipeline import Pipeline
 
 from benchmarks._data import PUBLISHED, Split, add_data_option, mean_std, published_split
+from benchmarks._deep_discovery import auto_table, given_table, searched_table
 from sklearn_sslcluster.discovery import NCDKMeans, NCDSpectralClustering, SemiSupervisedKMeans
 from sklearn_sslcluster.metrics import category_discovery_accuracy, clustering_accuracy
 from sklearn_sslcluster.model_selection import HiddenClassSearchCV
@@ -148,7 +149,10 @@ def main() -> None:
     add_data_option(parser, required=True)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--n-jobs", type=int, default=None)
-    parser.add_argument("--tables", nargs="*", default=["published", "defaults", "search"])
+    tables = ["published", "defaults", "search", "deep", "deep-auto", "deep-search"]
+    parser.add_argument("--tables", nargs="*", default=tables, choices=tables)
+    parser.add_argument("--deep-seeds", type=int, default=3)
+    parser.add_argument("--n-iter", type=int, default=20, help="candidates of deep-search")
     options = parser.parse_args()
     warnings.simplefilter("ignore", UserWarning)
     splits = [published_split(options.data, name) for name in PUBLISHED]
@@ -158,6 +162,12 @@ def main() -> None:
         defaults_table(splits, options.seeds)
     if "search" in options.tables:
         search_table(splits, options.n_jobs)
+    if "deep" in options.tables:
+        given_table(splits, options.deep_seeds)
+    if "deep-auto" in options.tables:
+        auto_table(splits, options.deep_seeds)
+    if "deep-search" in options.tables:
+        searched_table(splits, options.n_iter, options.n_jobs)
 
 
 if __name__ == "__main__":

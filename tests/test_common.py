@@ -20,26 +20,37 @@ from sklearn.utils.estimator_checks import check_estimator, parametrize_with_che
 
 from sklearn_sslcluster.datasets import make_partially_labeled_blobs
 from sklearn_sslcluster.discovery import SemiSupervisedKMeans
+from sklearn_sslcluster.neural import NeuralMixin
 from sklearn_sslcluster.utils import all_estimators
 from sklearn_sslcluster.utils.estimator_checks import parametrize_with_partial_label_checks
 
 # Sizes and iteration counts that make the test instances quick, and arguments without a default. Nothing else belongs
 # here; an estimator without a row is tested with its defaults.
 TEST_PARAMETERS = {
+    "DeepEmbeddedClustering": {"max_pretrain_epochs": 3, "max_epochs": 3, "n_init": 2},
+    "DeepKMeans": {"max_pretrain_epochs": 3, "max_epochs": 3, "n_init": 2},
     "HiddenClassSearchCV": {
         "estimator": SemiSupervisedKMeans(n_init=1, max_iter=5, k_max=6),
         "param_distributions": {"seeding": ["distance", "squared-distance"]},
     },
+    "LikelihoodAdjustedSDP": {"n_init": 1, "max_outer": 3, "max_iter": 200},
     "NCDKMeans": {"n_init": 2, "max_iter": 20},
     "NCDSpectralClustering": {"max_iter": 50},
+    "NeighborEmbeddingClustering": {"n_init": 2, "max_epochs": 10, "k_max": 8},
     "ProbabilisticPartitivePartitioning": {"n_repeats": 2, "max_iter": 20},
+    "ProjectionNCD": {"max_epochs": 30, "n_init": 2},
     "SemiSupervisedGaussianMixture": {"n_init": 2, "max_iter": 20, "k_max": 8},
     "SemiSupervisedKMeans": {"n_init": 2, "max_iter": 20},
     "SplitMergeGaussianMixture": {"n_init": 1, "max_iter": 20, "k_max": 8},
+    "TabularNCD": {"max_pretrain_epochs": 5, "n_init": 2},
+    "VariationalDeepEmbedding": {"n_init": 2, "max_pretrain_epochs": 15, "max_epochs": 5, "k_max": 8},
 }
 ESTIMATORS = dict(all_estimators())
-# Importing torch or cvxpy is what these two rooms are for.
-MAY_IMPORT_HEAVY_LIBRARIES = ("deep", "sdp")
+
+
+def may_import_heavy_libraries(cls):
+    """Importing torch is what estimators with a network are for, and importing cvxpy what the room `sdp` is for."""
+    return issubclass(cls, NeuralMixin) or cls.__module__.split(".")[1] == "sdp"
 
 
 def quick_instance(name):
@@ -105,11 +116,12 @@ def test_tags_dodge_no_check(name):
     assert not tags.non_deterministic
     assert tags.requires_fit
     assert tags.target_tags == plain.target_tags
-    # Sparse rows are documented input where they are accepted (by mixtures for some covariances); nothing else differs
-    # from scikit-learn's own clusterer.
+    # Sparse rows and missing values are documented input where they are accepted (sparse ones by mixtures for some
+    # covariances); nothing else differs from scikit-learn's own clusterer.
     documented = type(estimator).fit.__doc__.partition("y :")[0]
     assert not tags.input_tags.sparse or "sparse" in documented or "estimator" in estimator.get_params()
-    tags.input_tags.sparse = plain.input_tags.sparse
+    assert not tags.input_tags.allow_nan or "NaN for entries that are missing" in " ".join(documented.split())
+    tags.input_tags.sparse, tags.input_tags.allow_nan = plain.input_tags.sparse, plain.input_tags.allow_nan
     assert tags.input_tags == plain.input_tags
 
 
@@ -151,9 +163,7 @@ print(json.dumps(sorted(libraries & set(sys.modules))))
 """
 
 
-@pytest.mark.parametrize(
-    "name", [name for name, cls in ESTIMATORS.items() if cls.__module__.split(".")[1] not in MAY_IMPORT_HEAVY_LIBRARIES]
-)
+@pytest.mark.parametrize("name", [name for name, cls in ESTIMATORS.items() if not may_import_heavy_libraries(cls)])
 def test_fitting_imports_no_heavy_library(name):
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", FIT_IN_A_FRESH_PROCESS],

@@ -1,5 +1,6 @@
 """The README says what is true: its example runs, its commands are those that are tested, no estimator is missing."""
 
+import inspect
 import re
 import warnings
 from pathlib import Path
@@ -12,6 +13,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+import sklearn_sslcluster.deep
 import sklearn_sslcluster.discovery
 import sklearn_sslcluster.mixture
 import sklearn_sslcluster.model_selection
@@ -45,7 +47,9 @@ def test_linked_files_exist():
 
 @pytest.mark.parametrize("y", [None, "partial"])
 @pytest.mark.parametrize("container", [pd.DataFrame, pl.DataFrame])
-@pytest.mark.parametrize("name", sklearn_sslcluster.discovery.__all__)
+@pytest.mark.parametrize(
+    "name", [name for name, _ in inspect.getmembers(sklearn_sslcluster.discovery, inspect.isclass)]
+)
 def test_estimators_work_in_searches_and_pipelines_with_tables_and_without_labels(name, container, y):
     X, partial, _ = make_partially_labeled_blobs(60, labeled_fraction=0.5, random_state=0)
     table, y = container({"a": X[:, 0], "b": X[:, 1]}), partial if y else None
@@ -90,6 +94,7 @@ def test_commands_are_those_of_the_checks(path):
 @pytest.mark.parametrize(
     "room",
     [
+        sklearn_sslcluster.deep,
         sklearn_sslcluster.discovery,
         sklearn_sslcluster.mixture,
         sklearn_sslcluster.model_selection,

@@ -9,7 +9,11 @@ import pytest
 from sklearn_sslcluster.utils.estimator_checks import partial_label_checks
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-PAGES = [*sorted((DOCS / "user_guide").glob("*.rst")), DOCS / "developers" / "estimator_checks.rst"]
+PAGES = [
+    *sorted((DOCS / "user_guide").glob("*.rst")),
+    DOCS / "developers" / "architecture.rst",
+    DOCS / "developers" / "estimator_checks.rst",
+]
 OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 

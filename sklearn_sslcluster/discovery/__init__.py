@@ -7,6 +7,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "_ncd_kmeans": ["NCDKMeans"],
         "_ncd_spectral": ["NCDSpectralClustering"],
+        "_projection_ncd": ["PROJECTION_NCD_SEARCH_SPACE", "ProjectionNCD"],
         "_semi_supervised_kmeans": ["SemiSupervisedKMeans"],
+        "_tabular_ncd": ["TABULAR_NCD_SEARCH_SPACE", "TabularNCD"],
     },
 )
