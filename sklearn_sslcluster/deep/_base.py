@@ -33,7 +33,7 @@ from ..numerics import (
 _VALIDATION_SHARE, _FEWEST_FOR_VALIDATION = 0.1, 100
 _PRETRAIN_PATIENCE = 10
 # Noise on the rows of the autoencoder, in units of the width of a column.
-_NOISE = 0.5
+_NOISE = 1.0
 _STEPS_BETWEEN = 30
 # A cluster with a smaller share of the rows, in units of 1/k, counts as vanished.
 _COLLAPSED = 0.1
@@ -119,6 +119,7 @@ class BaseDeepClustering(NeuralMixin, BaseCenterEstimator):
             self.max_epochs,
             refresh_every=refresh_every,
             tol=self.tol,
+            hold_out=False,
         )
         return [*phases, joint]
 

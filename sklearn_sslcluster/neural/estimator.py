@@ -35,7 +35,7 @@ class NeuralMixin:
         "device": [str, None],
     }
     # What None stands for.
-    _nested: ClassVar[dict[str, type]] = {"encoder": NetworkSettings, "optimizer": OptimizerSettings}
+    _nested: ClassVar[dict[str, Callable[[], Any]]] = {"encoder": NetworkSettings, "optimizer": OptimizerSettings}
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Parameters of the estimator; with `deep` also those of network and optimizer.
@@ -76,7 +76,9 @@ class NeuralMixin:
             if wanted and value is None:
                 params[name] = default()
             elif wanted and not hasattr(value, "set_params"):
-                raise ValueError(f"{wanted[0]} cannot be set while {name}={value!r}; it belongs to {default.__name__}.")
+                raise ValueError(
+                    f"{wanted[0]} cannot be set while {name}={value!r}; it belongs to {type(default()).__name__}."
+                )
         return super().set_params(**params)  # type: ignore[misc]
 
     def _measure(self, X: np.ndarray) -> dict[str, np.ndarray]:

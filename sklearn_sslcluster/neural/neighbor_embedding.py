@@ -83,5 +83,5 @@ def build_map(encoder: Any, n_rows: int, n_features: int, n_outputs: int, seed: 
             f"encoder must be None, NetworkSettings or a module class where a map is learned, got {encoder!r}."
         )
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         return nn.ModuleDict({"encoder": build_encoder(encoder, n_rows, n_features, n_outputs)})

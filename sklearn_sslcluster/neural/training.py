@@ -70,6 +70,8 @@ class Phase:
         each of its losses, every one of which has an optimizer of its own.
     batch_size : int or None
         None for that of the settings.
+    hold_out : bool
+        Whether the held-out rows monitor this phase; else it trains on all rows.
     """
 
     name: str
@@ -82,6 +84,7 @@ class Phase:
     smallest_share: float = 0.0
     lr: float | tuple[float, ...] | None = None
     batch_size: int | None = None
+    hold_out: bool = True
 
 
 @dataclass(frozen=True)
@@ -204,7 +207,8 @@ class _Net(NeuralNet):
         return [self.optimizer_, *self.further_optimizers]
 
     def get_split_datasets(self, X: Any, y: Any = None, **fit_params: Any) -> tuple[Any, Any]:
-        return self.trainer.train_rows, self.trainer.valid_rows
+        trainer = self.trainer
+        return (trainer.train_rows, trainer.valid_rows) if self.phase.hold_out else (np.arange(len(trainer.X)), None)
 
     def get_iterator(self, dataset: Any, training: bool = False) -> Any:
         return _Batches(self.trainer, dataset, training, self.phase.batch_size or self.trainer.settings.batch_size)
@@ -421,7 +425,7 @@ class Trainer:
     def _end_epoch(self, net: NeuralNet, phase: Phase) -> None:
         entry = {"epoch": float(self.epoch), "train_loss": float(net.history[-1]["train_loss"])}
         monitored = entry["train_loss"]
-        if self.valid_rows is not None:
+        if self.valid_rows is not None and phase.hold_out:
             monitored = entry["valid_loss"] = float(net.history[-1]["valid_loss"])
         self.history[phase.name].append(entry)
         if not np.isfinite(monitored):

@@ -253,7 +253,7 @@ def build_variational_network(
     n_features = len(likelihood.mean)
     network = build_autoencoder(encoder, n_rows, n_features, n_outputs, seed)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         n_outputs = n_features if encoder == "identity" else n_outputs
         last = nn.Linear(_SPREAD_WIDTH, n_outputs)
         # A small variance at first: a tenth of a standard deviation.
