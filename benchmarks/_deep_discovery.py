@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -87,18 +86,16 @@ def novel_accuracy(split: Split, model: object) -> float:
 def given_table(splits: list[Split], n_seeds: int) -> None:
     print(
         f"\nDeep methods, number of classes given, {n_seeds} seeds: accuracy on novel test rows in percent (paper in "
-        "brackets), CPU seconds of a fit"
+        "brackets)"
     )
     print("| method | " + " | ".join(split.name for split in splits) + " |")
     print("|---|" + "---|" * len(splits))
     for name, (make, published) in GIVEN.items():
         cells = []
         for split in splits:
-            start = time.process_time()
             scores = [novel_accuracy(split, fitted(split, make(split, seed))) for seed in range(n_seeds)]
-            seconds = (time.process_time() - start) / n_seeds
             paper = f" ({published[split.name][-1]})" if split.name in published else ""
-            cells.append(f"{mean_std(scores)}{paper}, {seconds:.0f} s")
+            cells.append(f"{mean_std(scores)}{paper}")
         print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
 
 
