@@ -19,7 +19,7 @@ from torch import nn
 
 from sklearn_sslcluster import neural
 from sklearn_sslcluster.deep import DeepEmbeddedClustering, DeepKMeans, NetworkSettings, OptimizerSettings
-from sklearn_sslcluster.deep._base import graph_modularity
+from sklearn_sslcluster.deep._base import NeighborGraph
 from sklearn_sslcluster.metrics import clustering_accuracy
 
 QUICK = {"max_pretrain_epochs": 3, "max_epochs": 3, "n_init": 2, "random_state": 0}
@@ -179,9 +179,9 @@ def test_modularity_is_that_of_the_labels_on_the_graph_of_the_rows(fitted, blobs
 
 
 def test_modularity_of_a_single_cluster_is_zero(blobs):
-    assert graph_modularity(blobs[0], np.zeros(120, dtype=int)) == pytest.approx(0)
-    assert graph_modularity(blobs[0][:1], np.zeros(1, dtype=int)) == 0
-    assert graph_modularity(blobs[0], blobs[1]) == pytest.approx(2 / 3, abs=0.01)
+    assert NeighborGraph(blobs[0]).modularity(np.zeros(120, dtype=int)) == pytest.approx(0)
+    assert NeighborGraph(blobs[0][:1]).modularity(np.zeros(1, dtype=int)) == 0
+    assert NeighborGraph(blobs[0]).modularity(blobs[1]) == pytest.approx(2 / 3, abs=0.01)
 
 
 @BOTH

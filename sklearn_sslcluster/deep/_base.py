@@ -209,11 +209,6 @@ class NeighborGraph:
         return modularity(self.neighbors, codes[self.rows])
 
 
-def graph_modularity(X: np.ndarray, codes: np.ndarray) -> float:
-    """Modularity of clusters on the graph of nearest neighbors of the rows."""
-    return NeighborGraph(X).modularity(codes)
-
-
 class _Start:
     """Finds centers in an embedding; the same ones whenever it is called with it."""
 
