@@ -112,6 +112,10 @@ class DeepEmbeddedClustering(BaseDeepClustering):
     Differences from the papers: a smaller network, sized by the table; Adam; early stopping of the autoencoder instead
     of a fixed number of epochs.
 
+    The autoencoder sees rows with noise, and the start is the best by the modularity below of Ward's clusters (without
+    labels) and several runs of k-means in its embedding, where the papers take one k-means of a plain autoencoder.
+    `clustering_weight` is 1 instead of 0.1 of [2]_: clusters then have a higher modularity on digits.
+
     The better of start and end is kept, by the modularity of the clusters on the graph of the ten nearest neighbors of
     the rows (at most 5,000 of them): a criterion fixed beforehand that a collapsed solution cannot win. An end
     with fewer clusters than the start is not kept either. Labeled rows are held in their class.

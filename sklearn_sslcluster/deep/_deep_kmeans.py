@@ -107,6 +107,9 @@ class DeepKMeans(BaseDeepClustering):
     of its class. Rows are assigned, and centers moved, by the embedding before the step of the weights instead of
     after it, which saves a pass through the network.
 
+    The autoencoder sees rows with noise, and the start is the best by the modularity below of Ward's clusters (without
+    labels) and several runs of k-means in its embedding, where the paper takes one k-means of a plain autoencoder.
+
     The better of start and end is kept, by the modularity of the clusters on the graph of the ten nearest neighbors of
     the rows (at most 5,000 of them): a criterion fixed beforehand that a collapsed solution cannot win. An end
     with fewer clusters than the start is not kept either. Labeled rows are held in their class.
