@@ -1,8 +1,8 @@
 """One fit of ClustPy, run by benchmarks.deep in the environment of ClustPy; needs nothing else but numpy.
 
-``python _clustpy.py METHOD FOLDER`` reads FOLDER/rows.npz and writes labels and CPU seconds of the fit to FOLDER/fit.npz.
-The seconds leave out the imports and a small fit before. A fit of more CPU seconds than ``--cap`` ends the process with
-SIGXCPU.
+``python _clustpy.py METHOD FOLDER`` reads FOLDER/rows.npz, and writes labels and CPU seconds of the fit to
+FOLDER/fit.npz. The seconds leave out the imports and a small fit before. A fit of more CPU seconds than ``--cap`` ends
+the process with SIGXCPU.
 """
 
 from __future__ import annotations
