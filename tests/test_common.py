@@ -45,7 +45,9 @@ TEST_PARAMETERS = {
     "TabularNCD": {"max_pretrain_epochs": 5, "n_init": 2},
     "VariationalDeepEmbedding": {"n_init": 2, "max_pretrain_epochs": 15, "max_epochs": 5, "k_max": 8},
 }
-ESTIMATORS = dict(all_estimators())
+ALL_ESTIMATORS = dict(all_estimators())
+# Transformers have tests of their own beside the checks of scikit-learn.
+ESTIMATORS = {name: cls for name, cls in ALL_ESTIMATORS.items() if hasattr(cls, "predict")}
 
 
 def may_import_heavy_libraries(cls):
@@ -68,12 +70,13 @@ def default_instance(name):
 
 
 QUICK_INSTANCES = [quick_instance(name) for name in ESTIMATORS]
+TRANSFORMERS = [cls() for name, cls in ALL_ESTIMATORS.items() if name not in ESTIMATORS]
 DEFAULT_INSTANCES = [
     default_instance(name) for name in ESTIMATORS if required_arguments(name) < set(TEST_PARAMETERS.get(name, {}))
 ]
 
 
-@parametrize_with_checks(QUICK_INSTANCES + DEFAULT_INSTANCES)
+@parametrize_with_checks(QUICK_INSTANCES + DEFAULT_INSTANCES + TRANSFORMERS)
 def test_checks_of_scikit_learn(estimator, check):
     """Each check that check_estimator would run."""
     check(estimator)

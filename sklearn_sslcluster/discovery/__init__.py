@@ -5,6 +5,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "_known_class_metric": ["KnownClassMetric"],
         "_ncd_kmeans": ["NCDKMeans"],
         "_ncd_spectral": ["NCDSpectralClustering"],
         "_projection_ncd": ["PROJECTION_NCD_SEARCH_SPACE", "ProjectionNCD"],

@@ -24,6 +24,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "size_statistics_of_codes",
         ],
         "class_count": ["choose_by_labels", "choose_n_clusters", "thinned"],
+        "class_metric": ["between_scatter", "choose_shrinkage", "whitening", "within_scatter"],
         "distinct": ["RowSource", "distinct_rows", "free_weight", "lexicographic_order"],
         "gaussians": [
             "COVARIANCE_TYPES",
