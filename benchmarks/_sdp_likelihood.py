@@ -121,8 +121,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--replicates", type=int, default=100)
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--cells", nargs="*", default=None, help="K,d,c of some cells: --cells 4,5,0.6 3,2,0.4")
     parsed = parser.parse_args()
-    likelihood_table(parsed.replicates, n_jobs=parsed.jobs)
+    cells = [cell for cell in CELLS if parsed.cells is None or "{},{},{}".format(*cell) in parsed.cells]
+    likelihood_table(parsed.replicates, cells=tuple(cells), n_jobs=parsed.jobs)
 
 
 if __name__ == "__main__":
