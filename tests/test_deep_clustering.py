@@ -12,6 +12,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.spatial.distance import cdist
 from sklearn.base import clone
+from sklearn.callback import ScoringMonitor
 from sklearn.datasets import load_digits, make_blobs
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import NearestNeighbors
@@ -194,6 +195,32 @@ def test_same_seed_same_fit_and_rows_in_any_order(blobs, estimator):
         assert_allclose(model.transform(X), models[0].transform(X), atol=1e-4)
 
 
+@BOTH
+def test_table_repeated_is_the_table_and_rows_in_another_order_are_too(blobs, estimator):
+    X, truth = blobs
+    y = np.where(np.arange(120) % 10 == 0, truth, -1)
+    settings = QUICK | {"max_pretrain_epochs": 15, "max_epochs": 15, "tol": 0.0}
+    reference = estimator(3, **settings).fit(X, y)
+    order = np.random.RandomState(0).permutation(120)
+    for rows in (order, np.repeat(order, 3)):
+        other = estimator(3, **settings).fit(X[rows], y[rows])
+        assert_array_equal(other.transform(X), reference.transform(X))
+        assert_array_equal(other.cluster_centers_, reference.cluster_centers_)
+        assert_array_equal(other.labels_, reference.labels_[rows])
+
+
+@BOTH
+def test_row_that_stands_more_often_weighs_more(estimator):
+    rng = np.random.RandomState(0)
+    X = np.r_[rng.normal(size=(20, 2)), rng.normal([12, 0], size=(20, 2))]
+    copies = 1 + rng.randint(4, size=40)
+    model = estimator(2, encoder="identity", **QUICK | {"max_epochs": 1}).fit(np.repeat(X, copies, axis=0))
+    assert not model.improved_
+    centers = model.cluster_centers_ * model.scale_ + model.mean_
+    parts = [np.average(X[part], axis=0, weights=copies[part]) for part in (slice(20), slice(20, 40))]
+    assert_allclose(np.sort(centers[:, 0]), np.sort([part[0] for part in parts]), rtol=1e-6)
+
+
 # Partial labels
 
 
@@ -279,20 +306,53 @@ class CollapsingMeans(neural.DeepMeans):
         return 100 * (network["encoder"](batch.rows) ** 2).mean()
 
 
-class Collapsing(DeepKMeans):
+class CollapsingDeepKMeans(DeepKMeans):
     def _objective(self, find_centers, codes):
         return CollapsingMeans(find_centers, codes, 1.0)
 
 
-def test_start_is_kept_with_a_warning_where_clusters_vanish(blobs):
+class CollapsingEmbedding(neural.DeepEmbedding):
+    def loss(self, batch, network):
+        return 100 * (network["encoder"](batch.rows) ** 2).mean() + (0 * self.centers).sum()
+
+
+class CollapsingDeepEmbedding(DeepEmbeddedClustering):
+    def _objective(self, find_centers, codes):
+        return CollapsingEmbedding(find_centers, codes, 1.0, 1.0)
+
+
+@pytest.mark.parametrize("estimator", [CollapsingDeepKMeans, CollapsingDeepEmbedding])
+def test_joint_phase_stops_where_clusters_vanish_and_the_start_is_kept_with_a_warning(blobs, estimator):
     X, truth = blobs
-    model = Collapsing(3, max_pretrain_epochs=10, max_epochs=60, n_init=2, tol=0.0, random_state=0)
-    with pytest.warns(UserWarning, match="A cluster of Collapsing all but vanished .* start are kept"):
+    settings = {"max_pretrain_epochs": 10, "batch_size": 8, "n_init": 2, "tol": 0.0, "random_state": 0}
+    with pytest.warns(UserWarning, match=f"A cluster of {estimator.__name__} all but vanished .* a smaller optimizer"):
+        model = estimator(3, max_epochs=60, **settings).fit(X)
+    assert not model.improved_
+    shares = [entry["smallest_share"] for entry in model.history_["joint"] if "smallest_share" in entry]
+    assert shares[-1] < 0.1 / 3 <= min(shares[:-1], default=1)
+    assert len(model.history_["joint"]) < 60
+    assert clustering_accuracy(truth, model.labels_) == 1
+    assert_array_equal(model.predict(X), model.labels_)
+
+
+@BOTH
+def test_learning_rate_that_makes_clusters_vanish_leaves_the_start(blobs, estimator):
+    X, truth = blobs
+    settings = {"max_pretrain_epochs": 10, "max_epochs": 60, "n_init": 2, "tol": 0.0, "random_state": 0}
+    model = estimator(3, encoder=NetworkSettings([16]), **settings).set_params(optimizer__lr=10.0)
+    with pytest.warns(UserWarning, match="all but vanished"):
         model.fit(X)
     assert not model.improved_
-    assert clustering_accuracy(truth, model.labels_) == 1
-    assert min(entry.get("smallest_share", 1) for entry in model.history_["joint"]) == 0
-    assert_array_equal(model.predict(X), model.labels_)
+    assert clustering_accuracy(truth, model.labels_) > 0.9
+
+
+def test_cluster_that_is_small_from_the_start_is_no_collapse():
+    X = np.vstack([make_blobs(200, n_features=5, centers=2, random_state=0)[0], 30 + 0.1 * np.eye(5)[:2]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = DeepKMeans(3, tol=0.0, **QUICK | {"max_epochs": 20}).fit(X)
+    assert np.unique(model.labels_, return_counts=True)[1].min() == 2
+    assert len(model.history_["joint"]) > 1
 
 
 # Networks and settings
@@ -425,6 +485,63 @@ def test_callback_can_stop_the_fit_in_either_phase(blobs, estimator, after):
     model = estimator(3, **QUICK).set_callbacks(stop).fit(blobs[0])
     assert stop.epochs == after == sum(len(epochs) for epochs in model.history_.values())
     assert_array_equal(model.predict(blobs[0]), model.labels_)
+
+
+class Collect(Stop):
+    """Keeps the estimators that it is given, which are fitted as if each epoch had been the last."""
+
+    def __init__(self, after=np.inf):
+        super().__init__(after)
+        self.given = []
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
+        if context.task_name == "epoch":
+            self.given.append(fitted_estimator)
+        return super().on_fit_task_end(estimator, context)
+
+
+@BOTH
+@pytest.mark.parametrize("n_clusters", [3, "auto"])
+def test_callback_sees_the_estimator_that_a_stop_would_leave(blobs, estimator, n_clusters):
+    X, _ = blobs
+    model = estimator(n_clusters, k_max=5, **QUICK)
+    collect = Collect()
+    whole = clone(model).set_callbacks(collect).fit(X)
+    assert collect.given[:3] == [None] * 3, "there are no clusters before the joint phase"
+    for after in (4, 5, 6):
+        seen, stopped = collect.given[after - 1], clone(model).set_callbacks(Stop(after)).fit(X)
+        assert seen is not whole
+        assert {name for name in vars(seen) if name.endswith("_")} == {
+            name for name in vars(whole) if name.endswith("_")
+        }
+        assert_array_equal(seen.cluster_centers_, stopped.cluster_centers_)
+        assert_array_equal(seen.labels_, seen.predict(X))
+        assert seen.history_ == stopped.history_
+        assert (seen.improved_, seen.modularity_) == (stopped.improved_, stopped.modularity_)
+        assert np.isfinite(seen.score(X))
+
+
+@BOTH
+def test_looking_on_changes_nothing_and_is_not_paid_for_without_need(blobs, estimator, monkeypatch):
+    X, _ = blobs
+    settings = {**QUICK, "n_init": 1}
+    watched = estimator(3, **settings).set_callbacks(Collect()).fit(X)
+    calls = []
+    better = estimator._better
+    monkeypatch.setattr(estimator, "_better", lambda *args: calls.append(1) or better(*args))
+    alone = estimator(3, **settings).set_callbacks(Stop(np.inf)).fit(X)
+    assert len(calls) == 1
+    assert_array_equal(watched.transform(X), alone.transform(X))
+    assert_array_equal(watched.cluster_centers_, alone.cluster_centers_)
+
+
+def test_scoring_monitor_of_scikit_learn_logs_the_joint_epochs(blobs):
+    X, truth = blobs
+    monitor = ScoringMonitor(scoring={"own": lambda estimator, X, y: estimator.score(X)})
+    model = DeepKMeans(3, **QUICK).set_callbacks(monitor).fit(X, np.where(np.arange(120) < 5, truth, -1))
+    scores = [entry["own"] for entry in monitor.get_logs().data if entry["task_name"] == "epoch"]
+    assert len(scores) == 3
+    assert scores[-1] == pytest.approx(model.score(X))
 
 
 class Interrupt(Stop):

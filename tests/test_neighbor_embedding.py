@@ -7,11 +7,13 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits, make_circles, make_moons
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-from sklearn_sslcluster.deep import NeighborEmbeddingClustering
+from sklearn_sslcluster import neural
+from sklearn_sslcluster.deep import NeighborEmbeddingClustering, NetworkSettings
 from sklearn_sslcluster.deep._embedding_clusters import draw_rows, edge_counts, join_components
 from sklearn_sslcluster.labels import encode_partial_labels
 
@@ -135,6 +137,78 @@ def test_every_known_class_has_rows_in_the_sample(max_rows):
     np.testing.assert_array_equal(y[drawn.rows], drawn.codes)
     np.testing.assert_array_equal(X[drawn.members], X[drawn.rows[drawn.places]])
     assert len(drawn.rows) <= max(max_rows + 1, 0) or len(drawn.rows) == 200
+
+
+def quick(**settings):
+    return NeighborEmbeddingClustering(3, max_epochs=15, n_init=2, random_state=0, **settings)
+
+
+def three_groups():
+    rng = np.random.RandomState(0)
+    truth = rng.randint(3, size=120)
+    return np.array([[0.0, 0], [9, 0], [0, 9]])[truth] + rng.normal(size=(120, 2)), truth
+
+
+def test_table_repeated_is_the_table_and_rows_in_another_order_are_too():
+    X, truth = three_groups()
+    y = np.where(np.arange(120) % 10 == 0, truth, -1)
+    reference = quick().fit(X, y)
+    order = np.random.RandomState(0).permutation(120)
+    for rows in (order, np.repeat(order, 3)):
+        other = quick().fit(X[rows], y[rows])
+        np.testing.assert_array_equal(other.transform(X), reference.transform(X))
+        np.testing.assert_array_equal(other.labels_, reference.labels_[rows])
+
+
+def test_rows_that_stand_more_often_weigh_more_in_mixture_and_map():
+    rng = np.random.RandomState(0)
+    X, y = np.tile(rng.normal(size=(10, 2)), (2, 1)), np.full(20, -1)
+    X[12:] += 5
+    drawn = draw_rows(np.repeat(X, 2, axis=0), encode_partial_labels(np.repeat(y, 2)), 100, rng)
+    np.testing.assert_array_equal(np.sort(drawn.weight), [2] * 16 + [4] * 2)
+    assert drawn.relative_weight.mean() == pytest.approx(1)
+    assert draw_rows(X[:10], encode_partial_labels(y[:10]), 100, rng).relative_weight is None
+    # The loss with weights is the loss of the table written out.
+    embedding, posteriors = rng.normal(size=(6, 2)), rng.dirichlet(np.ones(3), size=6)
+    rows, copies = rng.normal(size=(6, 4)), np.array([1, 3, 1, 1, 2, 4])
+    network = neural.build_map(NetworkSettings([5]), 6, 4, 5, 0).eval()
+    losses = []
+    for times, weight in ((np.ones(6, dtype=int), copies / copies.mean()), (copies, None)):
+        table = [np.repeat(part, times, axis=0) for part in (rows, np.zeros((6, 0)), embedding, posteriors)]
+        objective = neural.EmbeddingDistillation(neural.MapTargets(*table, weight), noise=0.0).eval()
+        seen = torch.as_tensor(table[0], dtype=torch.float32)
+        batch = neural.Batch(seen, torch.arange(len(seen)), torch.full((len(seen),), -1))
+        losses.append(objective.loss(batch, network).item())
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+class Listen:
+    """Keeps the estimators that it is given, and asks to stop after some epochs."""
+
+    def __init__(self, after=np.inf):
+        self.after, self.given = after, []
+
+    def setup(self, estimator, context):
+        pass
+
+    teardown = on_fit_task_begin = setup
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
+        if context.task_name == "epoch":
+            self.given.append(fitted_estimator)
+        return len(self.given) >= self.after
+
+
+def test_callback_sees_the_estimator_that_a_stop_would_leave():
+    X, _ = three_groups()
+    listen = Listen()
+    whole = quick().set_callbacks(listen).fit(X)
+    np.testing.assert_array_equal(whole.transform(X), quick().fit(X).transform(X))
+    assert len(listen.given) == 15
+    stopped = quick().set_callbacks(Listen(7)).fit(X)
+    np.testing.assert_array_equal(listen.given[6].transform(X), stopped.transform(X))
+    np.testing.assert_array_equal(listen.given[6].predict(X), stopped.labels_)
+    assert listen.given[6].agreement_ == stopped.agreement_
 
 
 def test_halves_of_a_large_group_are_joined_before_two_small_groups():

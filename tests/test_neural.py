@@ -318,6 +318,27 @@ def test_cluster_that_loses_all_rows_counts_as_collapsed():
     assert [entry["smallest_share"] for entry in trained.history["only"]] == [0.125, 0.0]
 
 
+@pytest.mark.parametrize(
+    ("clusters", "collapsed"),
+    [
+        # A cluster of one row in sixteen is small from the start; one without rows cannot lose them.
+        ([[0] * 15 + [1], [0] * 15 + [1]], False),
+        ([[0] * 14 + [2] * 2, [0] * 15 + [2]], False),
+        ([[0] * 14 + [2] * 2, [0] * 16], True),
+        ([[0] * 8 + [1] * 8, [0] * 15 + [1]], True),
+    ],
+)
+def test_collapse_is_measured_by_the_smallest_cluster_at_the_first_look(clusters, collapsed):
+    trained = run_scripted(Scripted(clusters=clusters), 2, n_rows=16, smallest_share=0.2, tol=None)
+    assert trained.collapsed == {"only": collapsed}
+
+
+def test_without_a_tolerance_clusters_that_stay_do_not_end_the_phase():
+    clusters = [[0, 0, 0, 0, 1, 1, 1, 1]] * 4
+    trained = run_scripted(Scripted(clusters=clusters), 4, tol=None)
+    assert [entry.get("changed") for entry in trained.history["only"]] == [0.0, 0.0, 0.0, None]
+
+
 def test_phase_that_keeps_its_clusters_has_not_collapsed():
     trained = run_scripted(Scripted(clusters=[[0, 0, 0, 1, 1, 1, 2, 2]] * 2), 10, smallest_share=0.1)
     assert trained.collapsed == {"only": False}
@@ -382,10 +403,37 @@ def test_objective_and_network_without_weights_can_still_run_their_course(rows):
 def test_callback_that_asks_to_stop_ends_the_training_with_later_phases_only_started(rows):
     heard = []
     phases = [neural.Phase(name, Log(name, heard), 3) for name in "ab"]
-    trained = make_trainer(rows, on_epoch=lambda: True, batch_size=N_ROWS).train(phases)
+    trained = make_trainer(rows, on_epoch=lambda now: True, batch_size=N_ROWS).train(phases)
     assert heard == ["start a", "train a", "start b"]
     assert [len(trained.history[name]) for name in "ab"] == [1, 0]
     assert trained.layers("encoder", "b") is not None
+
+
+@pytest.mark.parametrize("restore_best", [True, False])
+def test_what_is_seen_after_an_epoch_is_what_a_stop_would_leave(rows, restore_best):
+    objective = Scripted(losses=[5, 3, 4, 2])
+    seen, n_looks = [], []
+
+    def look(trained):
+        n_looks.append(1)
+        return objective.weight.item(), len(trained.history["only"]), trained.layers("encoder")
+
+    def on_epoch(now):
+        if objective.n_refreshed != 2:
+            seen.append(now(look))
+        return False
+
+    optimizer = neural.OptimizerSettings("sgd", lr=1)
+    trainer = make_trainer(rows, on_epoch=on_epoch, batch_size=N_ROWS, optimizer=optimizer)
+    trainer.train([neural.Phase("only", objective, 4, refresh_every=1, restore_best=restore_best)])
+    # Momentum is 0.9: the weight is 1, 1 + 1.9, and so on.
+    weights = [1, 1 + 1.9, 1 + 1.9 + 2.71, 1 + 1.9 + 2.71 + 3.439]
+    best = [0, 1, 1, 3] if restore_best else range(4)
+    expected = [weights[best[epoch]] for epoch in (0, 2, 3)]
+    assert_allclose([weight for weight, _, _ in seen], expected, rtol=1e-5)
+    assert [n_epochs for _, n_epochs, _ in seen] == [1, 3, 4]
+    assert len(n_looks) == 3
+    assert_allclose(objective.weight.item(), weights[best[3]], rtol=1e-5)
 
 
 class Interrupting(neural.Reconstruction):
@@ -393,7 +441,7 @@ class Interrupting(neural.Reconstruction):
         raise KeyboardInterrupt
 
 
-def raise_interrupt():
+def raise_interrupt(now):
     raise KeyboardInterrupt
 
 

@@ -63,7 +63,7 @@ class Killed(BaseException):
 def kill_after(n_epochs):
     left = iter(range(n_epochs - 1))
 
-    def on_epoch():
+    def on_epoch(now):
         if next(left, None) is None:
             raise Killed
 
@@ -98,7 +98,7 @@ def test_resumed_training_does_not_repeat_epochs(rows, tmp_path):
     with pytest.raises(Killed):
         course(rows, "means", path, kill_after(6))
     n_epochs = []
-    course(rows, "means", path, lambda: n_epochs.append(1))
+    course(rows, "means", path, lambda now: n_epochs.append(1))
     assert len(n_epochs) == 3
 
 

@@ -213,6 +213,52 @@ def test_order_and_repetition_of_rows_change_no_weight():
         np.testing.assert_array_equal(other.labels_, reference.labels_[rows])
 
 
+def test_row_that_stands_more_often_weighs_more():
+    X, y, _ = blobs()
+    copies = np.where(np.arange(len(X)) % 2, 3, 1)
+    repeated = np.repeat(np.arange(len(X)), copies)
+    model = quick(max_epochs=5).fit(X[repeated], y[repeated])
+    np.testing.assert_allclose(model.mean_, np.average(X, axis=0, weights=copies))
+    Z = model.transform(X)
+    for code in range(3):
+        members = np.flatnonzero((y == code) | ((y == -1) & (model.predict(X) == code)))
+        expected = np.average(Z[members], axis=0, weights=copies[members])
+        np.testing.assert_allclose(model.cluster_centers_[code], expected, atol=1e-6)
+
+
+class Listen:
+    """Keeps the estimators that it is given, and asks to stop after some epochs."""
+
+    def __init__(self, after=np.inf):
+        self.after, self.given = after, []
+
+    def setup(self, estimator, context):
+        pass
+
+    teardown = on_fit_task_begin = setup
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
+        if context.task_name == "epoch":
+            self.given.append(fitted_estimator)
+        return len(self.given) >= self.after
+
+
+@pytest.mark.parametrize("clusterer", [None, GaussianMixture()])
+def test_callback_sees_the_estimator_that_a_stop_would_leave(clusterer):
+    X, y, _ = blobs()
+    settings = {"max_epochs": 6, "clusterer": clusterer, "k_max": 6}
+    listen = Listen()
+    watched, alone = quick("auto", **settings).set_callbacks(listen).fit(X, y), quick("auto", **settings).fit(X, y)
+    np.testing.assert_array_equal(watched.cluster_centers_, alone.cluster_centers_)
+    assert len(listen.given) == 6
+    stopped = quick("auto", **settings).set_callbacks(Listen(4)).fit(X, y)
+    seen = listen.given[3]
+    np.testing.assert_array_equal(seen.transform(X), stopped.transform(X))
+    np.testing.assert_array_equal(seen.cluster_centers_, stopped.cluster_centers_)
+    np.testing.assert_array_equal(seen.labels_, stopped.labels_)
+    assert seen.n_clusters_scores_ == stopped.n_clusters_scores_
+
+
 def test_training_rows_divide_the_copies_by_what_they_have_in_common():
     X = np.array([[1.0], [0.0], [1.0], [0.0], [1.0], [0.0], [1.0], [0.0]])
     codes = np.array([0, -1, 0, -1, -1, -1, -1, -1])
@@ -251,7 +297,7 @@ def test_killed_fit_resumes_to_the_same_labels(tmp_path, monkeypatch):
 
     calls = []
 
-    def kill():
+    def kill(now):
         calls.append(1)
         if len(calls) == 3:
             raise Killed

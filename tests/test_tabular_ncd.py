@@ -290,6 +290,54 @@ def test_learned_clusters_worse_than_the_start_are_not_kept():
     assert clustering_accuracy(start, model.predict_novel(X[free])) > 0.9
 
 
+@pytest.mark.parametrize("labeled", [True, False])
+def test_training_that_empties_a_cluster_leaves_those_of_the_start_with_a_warning(monkeypatch, labeled):
+    X, y, truth = blobs()
+    y = y if labeled else np.full(len(y), -1)
+
+    def into_one(self, batch, views, network):
+        free = batch.codes < 0
+        return -network["cluster_head"](network["encoder"](batch.rows[free])).log_softmax(dim=1)[:, 0].mean()
+
+    monkeypatch.setattr(neural.DiscoveryHeads, "clustering", into_one)
+    with pytest.warns(UserWarning, match="all but vanished while training, .* its start are kept; a smaller opt"):
+        model = quick(max_epochs=40, max_pretrain_epochs=5).fit(X, y)
+    assert not model.improved_
+    assert clustering_accuracy(truth, model.labels_) > 0.95
+    np.testing.assert_array_equal(model.predict(X)[y == -1], model.labels_[y == -1])
+
+
+class Listen:
+    """Keeps the estimators that it is given, and asks to stop after some epochs."""
+
+    def __init__(self, after=np.inf):
+        self.after, self.given = after, []
+
+    def setup(self, estimator, context):
+        pass
+
+    teardown = on_fit_task_begin = setup
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
+        if context.task_name == "epoch":
+            self.given.append(fitted_estimator)
+        return len(self.given) >= self.after
+
+
+def test_callback_sees_the_estimator_that_a_stop_would_leave():
+    X, y, _ = blobs()
+    listen = Listen()
+    watched, alone = quick().set_callbacks(listen).fit(X, y), quick().fit(X, y)
+    np.testing.assert_array_equal(watched.predict_proba(X), alone.predict_proba(X))
+    assert listen.given[:3] == [None] * 3, "there are no clusters before the joint phase"
+    assert len(listen.given) == 13
+    stopped = quick().set_callbacks(Listen(7)).fit(X, y)
+    seen = listen.given[6]
+    np.testing.assert_array_equal(seen.predict_proba(X), stopped.predict_proba(X))
+    np.testing.assert_array_equal(seen.labels_, stopped.labels_)
+    assert seen.improved_ == stopped.improved_
+
+
 def test_probabilities_sum_to_one_and_those_of_novel_classes_to_the_novelty():
     X, y, _ = blobs()
     model = quick().fit(X, y)
@@ -372,7 +420,7 @@ def test_killed_fit_resumes_to_the_same_labels(tmp_path, monkeypatch, kill_at):
 
     calls = []
 
-    def kill():
+    def kill(now):
         calls.append(1)
         if len(calls) == kill_at:
             raise Killed

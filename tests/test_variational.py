@@ -356,10 +356,81 @@ def test_an_end_that_lost_a_class_is_not_taken(monkeypatch):
         return weights, np.repeat(means[:1], len(means), axis=0), covariances
 
     monkeypatch.setattr(neural.VariationalMixture, "final_mixture", collapsed)
-    with pytest.warns(UserWarning, match="lost all of its rows"):
+    with pytest.warns(UserWarning, match="all but vanished"):
         model = VariationalDeepEmbedding(3, **QUICK).fit(X)
     assert not model.improved_
     assert model.n_clusters_ == 3
+
+
+def test_joint_phase_stops_where_clusters_vanish_and_the_start_is_kept_with_a_warning(monkeypatch):
+    X, truth = blobs()
+
+    def pulled_together(self, batch, network):
+        return 100 * (network["encoder"](batch.rows) ** 2).mean() + 0 * self.means.sum()
+
+    monkeypatch.setattr(neural.VariationalMixture, "loss", pulled_together)
+    with pytest.warns(UserWarning, match="all but vanished while training, .* a smaller optimizer__lr or n_clusters"):
+        model = VariationalDeepEmbedding(3, batch_size=8, **QUICK | {"max_epochs": 90}).fit(X)
+    shares = [entry["smallest_share"] for entry in model.history_["joint"] if "smallest_share" in entry]
+    assert shares[-1] < 0.1 / 3 <= min(shares[:-1], default=1)
+    assert len(model.history_["joint"]) < 90
+    assert not model.improved_
+    assert adjusted_rand_score(truth, model.labels_) == 1
+
+
+class Listen:
+    """Keeps the estimators that it is given, and asks to stop after some epochs."""
+
+    def __init__(self, after=np.inf):
+        self.after, self.given = after, []
+
+    def setup(self, estimator, context):
+        pass
+
+    teardown = on_fit_task_begin = setup
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
+        if context.task_name == "epoch":
+            self.given.append(fitted_estimator)
+        return len(self.given) >= self.after
+
+
+def test_callback_sees_the_estimator_that_a_stop_would_leave():
+    X, _ = blobs(std=2.0)
+    X[0, 0] = np.nan
+    settings = QUICK | {"max_pretrain_epochs": 4, "max_epochs": 3}
+    listen = Listen()
+    whole = VariationalDeepEmbedding(3, **settings).set_callbacks(listen).fit(X)
+    alone = VariationalDeepEmbedding(3, **settings).fit(X)
+    np.testing.assert_array_equal(whole.means_, alone.means_)
+    assert listen.given[:4] == [None] * 4, "there are no clusters before the joint phase"
+    for after in (5, 6, 7):
+        stopped = VariationalDeepEmbedding(3, **settings).set_callbacks(Listen(after)).fit(X)
+        seen = listen.given[after - 1]
+        for fitted in (seen, whole):
+            assert {name for name in vars(fitted) if name.endswith("_")} >= {"means_", "labels_", "modularity_"}
+        np.testing.assert_array_equal(seen.means_, stopped.means_)
+        np.testing.assert_array_equal(seen.predict(X), stopped.labels_)
+        assert seen.score(X) == stopped.score(X)
+
+
+def test_table_repeated_is_the_table_and_rows_in_another_order_are_too():
+    X, truth = blobs(std=2.0)
+    y = np.where(np.arange(150) % 10 == 0, truth, -1)
+    reference = VariationalDeepEmbedding(3, **QUICK).fit(X, y)
+    order = np.random.RandomState(0).permutation(150)
+    for rows in (order, np.repeat(order, 3)):
+        other = VariationalDeepEmbedding(3, **QUICK).fit(X[rows], y[rows])
+        np.testing.assert_array_equal(other.means_, reference.means_)
+        np.testing.assert_array_equal(other.labels_, reference.labels_[rows])
+
+
+def test_row_that_stands_more_often_weighs_more():
+    X, truth = blobs()
+    copies = np.where(truth == 0, 3, 1)
+    model = VariationalDeepEmbedding(3, **QUICK | {"max_epochs": 0}).fit(np.repeat(X, copies, axis=0))
+    share = copies[truth == 0].sum() / copies.sum()
+    np.testing.assert_allclose(model.weights_[0], share, atol=0.01)
 
 
 def test_killed_fit_resumes_to_the_same_labels(tmp_path):

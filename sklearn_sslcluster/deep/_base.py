@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,8 +36,6 @@ _PRETRAIN_PATIENCE = 10
 # Noise on the rows of the autoencoder, in units of the width of a column.
 _NOISE = 1.0
 _STEPS_BETWEEN = 30
-# A cluster with a smaller share of the rows, in units of 1/k, counts as vanished.
-_COLLAPSED = 0.1
 # Rows by whose neighbors clusters are judged.
 _MOST_JUDGED = 5000
 
@@ -67,37 +66,55 @@ class BaseDeepClustering(NeuralMixin, BaseCenterEstimator):
         labels = self._encode_labels(y, rows)
         random_state = check_random_state(self.random_state)
         seed = int(random_state.randint(np.iinfo(np.int32).max))
-        scale = self._measure(rows)
-        Z = neural.standardize(rows, scale["mean_"], scale["scale_"])
-        # Distinct rows in lexicographic order, so that neither order nor repetition of the rows changes anything.
-        distinct = np.unique(np.column_stack([Z, labels.codes]), axis=0)
-        if len(distinct) == 1:
-            # Batch normalization needs two.
-            distinct = np.repeat(distinct, 2, axis=0)
-        known = replace(labels, codes=distinct[:, -1].astype(np.int32))
-        distinct = np.ascontiguousarray(distinct[:, :-1])
-        start = _Start(self, known, NeighborGraph(distinct), seed)
-        objective = self._objective(start, known.codes)
-        network = neural.build_autoencoder(self.encoder, len(distinct), Z.shape[1], self.embedding_size, seed)
+        task = self._task(rows, labels, seed, random_state)
         with fit_progress(self, X, y, max_steps=None, step_name="epoch") as step:
-            trained = self._train(
-                distinct,
-                known.codes,
-                network,
-                self._phases(objective, len(distinct)),
-                seed,
-                validation_share=_VALIDATION_SHARE if len(distinct) >= _FEWEST_FOR_VALIDATION else 0.0,
-                on_epoch=step,
+            trained = self._learn(task, step)
+        fitted, collapsed = self._fitted_attributes(task, trained)
+        if collapsed:
+            warn_user(
+                f"A cluster of {type(self).__name__} all but vanished while training, and the clusters of its start "
+                "are kept; a smaller optimizer__lr or n_clusters?"
             )
-        fitted = scale | self._better(trained, objective, start, distinct)
-        # What the names of the classes, their order and their labels follow from is the embedding.
-        problem = self._pose(self._apply(fitted["encoder_layers_"], Z), labels, random_state)
-        centers = fitted.pop("centers")
-        attributes = self._class_attributes(problem, labels, centers[: labels.n_known], centers[labels.n_known :])
-        attributes["_n_features_out"] = self.embedding_size if self.encoder != "identity" else Z.shape[1]
-        self._warn_if_fewer(start.n_wanted, attributes["n_clusters_"])
-        self._set_fitted(**attributes, **fitted, **start.scores, history_=trained.history)
+        self._warn_if_fewer(task.start.n_wanted, fitted["n_clusters_"])
+        self._set_fitted(**fitted)
         return self
+
+    def _task(self, rows: np.ndarray, labels: PartialLabels, seed: int, random_state: np.random.RandomState) -> _Task:
+        trained_on = neural.training_rows(rows, labels.codes)
+        scale = self._measure(rows[trained_on])
+        Z = neural.standardize(rows, scale["mean_"], scale["scale_"])
+        known = replace(labels, codes=labels.codes[trained_on])
+        start = _Start(self, known, NeighborGraph(Z[trained_on]), seed)
+        return _Task(Z, labels, trained_on, scale, start, self._objective(start, known.codes), random_state)
+
+    def _learn(self, task: _Task, step: Callable) -> Any:
+        Z, codes, seed = task.Z[task.trained_on], task.start.labels.codes, task.start.seed
+
+        def so_far(trained: Any) -> dict[str, Any] | None:
+            # There are no clusters before the joint phase.
+            return self._fitted_attributes(task, trained)[0] if "joint" in trained.starts else None
+
+        return self._train(
+            Z,
+            codes,
+            neural.build_autoencoder(self.encoder, *Z.shape, self.embedding_size, seed),
+            self._phases(task.objective, len(Z)),
+            seed,
+            validation_share=_VALIDATION_SHARE if len(Z) >= _FEWEST_FOR_VALIDATION else 0.0,
+            on_epoch=lambda now: step(lambda: now(so_far)),
+        )
+
+    def _fitted_attributes(self, task: _Task, trained: Any) -> tuple[dict[str, Any], bool]:
+        """(all fitted attributes, whether the training has collapsed)."""
+        fitted = self._better(trained, task.objective, task.start, task.Z[task.trained_on])
+        # What the names of the classes, their order and their labels follow from is the embedding.
+        embedding = self._apply(fitted["encoder_layers_"], task.Z)
+        labels, centers, collapsed = task.labels, fitted.pop("centers"), fitted.pop("collapsed")
+        # A copy, since callbacks may ask for the attributes of each epoch.
+        problem = self._pose(embedding, labels, copy.deepcopy(task.random_state))
+        classes = self._class_attributes(problem, labels, centers[: labels.n_known], centers[labels.n_known :])
+        classes["_n_features_out"] = embedding.shape[1]
+        return classes | task.scale | fitted | task.start.scores | {"history_": trained.history}, collapsed
 
     def _phases(self, objective: Any, n_rows: int) -> list:
         # Clusters are looked at again after about 30 steps, as for small tables in the papers.
@@ -119,6 +136,7 @@ class BaseDeepClustering(NeuralMixin, BaseCenterEstimator):
             self.max_epochs,
             refresh_every=refresh_every,
             tol=self.tol,
+            smallest_share=neural.SMALLEST_SHARE,
             hold_out=False,
         )
         return [*phases, joint]
@@ -131,21 +149,17 @@ class BaseDeepClustering(NeuralMixin, BaseCenterEstimator):
             codes = start.codes(self._apply(layers, Z), centers)
             found.append((start.graph.modularity(codes), layers, centers, codes))
         (before, *_), (after, *_) = found
-        k = len(objective.start_centers)
-        at_start, at_end = (np.bincount(codes, minlength=k) / len(Z) for *_, codes in found)
+        sizes = [np.bincount(codes, minlength=len(objective.start_centers)) for *_, codes in found]
+        collapsed = trained.collapsed["joint"] or neural.has_collapsed(*sizes)
         # On graphs of a handful of rows fewer clusters can have the higher modularity.
-        improved = bool(after > before and np.count_nonzero(at_end) >= np.count_nonzero(at_start))
-        if not improved and at_end.min() < _COLLAPSED / k <= at_start.min():
-            warn_user(
-                f"A cluster of {type(self).__name__} all but vanished while training, and the clusters of its start "
-                "are kept; a smaller optimizer__lr or n_clusters?"
-            )
+        improved = bool(after > before and not collapsed and np.count_nonzero(sizes[1]) >= np.count_nonzero(sizes[0]))
         _, layers, centers, _ = found[1 if improved else 0]
         return {
             "encoder_layers_": layers,
             "centers": centers,
             "improved_": improved,
             "modularity_": float(after if improved else before),
+            "collapsed": collapsed,
         }
 
     def _pose(
@@ -207,6 +221,34 @@ class NeighborGraph:
     def modularity(self, codes: np.ndarray) -> float:
         """Modularity of the clusters of all rows: 0 for one cluster, below 1."""
         return modularity(self.neighbors, codes[self.rows])
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What a fit works with.
+
+    Attributes
+    ----------
+    Z : ndarray of shape (n_rows, n_features)
+        Standardized rows of the table.
+    labels : PartialLabels
+        Of these.
+    trained_on : ndarray
+        Numbers of the rows to train on: `neural.training_rows`.
+    scale : dict of str to ndarray
+        Fitted attributes by which rows are standardized.
+    start : _Start
+    objective : Objective
+    random_state : RandomState
+    """
+
+    Z: np.ndarray
+    labels: PartialLabels
+    trained_on: np.ndarray
+    scale: dict[str, np.ndarray]
+    start: _Start
+    objective: Any
+    random_state: np.random.RandomState
 
 
 class _Start:

@@ -120,6 +120,15 @@ class DeepEmbeddedClustering(BaseDeepClustering):
     the rows (at most 5,000 of them): a criterion fixed beforehand that a collapsed solution cannot win. An end
     with fewer clusters than the start is not kept either. Labeled rows are held in their class.
 
+    The joint phase stops, with a warning, when its smallest cluster holds less than a tenth of the rows that the
+    smallest one of the start held; the start is kept then, whatever its modularity. Clusters that are small from the
+    start are no such collapse.
+
+    Rows are trained on in lexicographic order (shuffled by the seed), as often as they stand in the table, these
+    numbers divided by their greatest common divisor: the result does not depend on the order of the rows, nor on
+    repeating them all, while a row that stands twice as often as the others counts twice. The modularity looks at
+    distinct rows.
+
     References
     ----------
     .. [1] J. Xie, R. Girshick, A. Farhadi, "Unsupervised deep embedding for clustering analysis", ICML 2016.

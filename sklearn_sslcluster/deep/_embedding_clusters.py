@@ -57,12 +57,20 @@ class EmbeddedRows:
         Rows of the table that are known to equal one of these.
     places : ndarray of shape (n_found,)
         Which one.
+    weight : ndarray of shape (n_distinct,)
+        How often each stands in the table.
     """
 
     rows: np.ndarray
     codes: np.ndarray
     members: np.ndarray
     places: np.ndarray
+    weight: np.ndarray
+
+    @property
+    def relative_weight(self) -> np.ndarray | None:
+        """Weights with a mean of 1; None where all are equal."""
+        return None if (self.weight == self.weight[0]).all() else self.weight / self.weight.mean()
 
 
 def draw_rows(X: np.ndarray, labels: PartialLabels, max_rows: int, random_state: np.random.RandomState) -> EmbeddedRows:
@@ -73,7 +81,7 @@ def draw_rows(X: np.ndarray, labels: PartialLabels, max_rows: int, random_state:
     most_labeled = max_rows if not len(free) else max(max_rows // 2, max_rows - len(free))
     shares = [max(1, round(most_labeled * len(group) / max(n_labeled, most_labeled))) for group in groups]
     limits = [max(max_rows - min(n_labeled, most_labeled), 1), *shares]
-    rows, codes, members, places = [], [], [], []
+    rows, codes, members, places, weight = [], [], [], [], []
     n_rows = 0
     for code, group, limit in zip([UNLABELED, *range(labels.n_known)], [free, *groups], limits, strict=True):
         if not len(group):
@@ -82,6 +90,7 @@ def draw_rows(X: np.ndarray, labels: PartialLabels, max_rows: int, random_state:
         found = distinct_rows(blocks, (None, None), max_rows=limit, random_state=random_state)
         rows.append(group[found.rows])
         codes.append(np.full(len(found.rows), code, dtype=np.int32))
+        weight.append(found.weight)
         members.append(group if found.inverse is not None else rows[-1])
         places.append(n_rows + (found.inverse if found.inverse is not None else np.arange(len(found.rows))))
         n_rows += len(found.rows)
@@ -90,7 +99,11 @@ def draw_rows(X: np.ndarray, labels: PartialLabels, max_rows: int, random_state:
     place = np.empty(n_rows, dtype=np.intp)
     place[order] = np.arange(n_rows)
     return EmbeddedRows(
-        drawn[order], np.concatenate(codes)[order], np.concatenate(members), place[np.concatenate(places)]
+        drawn[order],
+        np.concatenate(codes)[order],
+        np.concatenate(members),
+        place[np.concatenate(places)],
+        np.concatenate(weight)[order],
     )
 
 
@@ -154,21 +167,21 @@ def _umap(Z: np.ndarray, start: np.ndarray, perplexity: float, seed: int) -> np.
 
 def choose_k(
     embedding: np.ndarray,
-    codes: np.ndarray,
+    drawn: EmbeddedRows,
     n_known: int,
     ks: list[int],
     n_init: int,
     random_state: np.random.RandomState,
 ) -> tuple[int, dict[int, float]]:
     """(number of classes with the largest silhouette in the embedding, silhouettes)."""
-    problem = _pose(embedding, codes, n_known, random_state)
+    problem = _pose(embedding, drawn, n_known, random_state)
     return choose_n_clusters(problem, ks, LloydSettings(n_init), random_state, move_known=True)
 
 
 def cluster_posteriors(
     embedding: np.ndarray,
     neighbors: np.ndarray,
-    codes: np.ndarray,
+    drawn: EmbeddedRows,
     n_known: int,
     n_novel: int,
     settings: tuple[int, np.random.RandomState],
@@ -181,8 +194,8 @@ def cluster_posteriors(
     the graph of the neighbors is taken. `settings` are the number of starts and the generator they are drawn from.
     """
     n_init, random_state = settings
-    n_classes = n_known + n_novel
-    problem = _pose(embedding, codes, n_known, random_state, n_classes)
+    n_classes, codes = n_known + n_novel, drawn.codes
+    problem = _pose(embedding, drawn, n_known, random_state, n_classes)
     free = bool(problem.frame.weight)
     regularization = np.full(embedding.shape[1], _REGULARIZATION)
     maximization = MaximizationSettings("full", "unlabeled" if free else "all", regularization, None, monotone=False)
@@ -260,7 +273,7 @@ def join_components(links: np.ndarray, n_known: int, n_classes: int) -> np.ndarr
 
 
 def _pose(
-    embedding: np.ndarray, codes: np.ndarray, n_known: int, random_state: Any, n_clusters: int = 0
+    embedding: np.ndarray, drawn: EmbeddedRows, n_known: int, random_state: Any, n_clusters: int = 0
 ) -> CenterProblem:
-    blocks = RowBlocks(embedding, (codes if n_known else None, None))
+    blocks = RowBlocks(embedding, (drawn.codes if n_known else None, drawn.relative_weight))
     return pose_problem(blocks, n_known, random_state, n_clusters, center=True)

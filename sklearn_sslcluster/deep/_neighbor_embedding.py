@@ -120,8 +120,10 @@ class NeighborEmbeddingClustering(
 
     Notes
     -----
-    *Rows.* Columns of comparable width share one scale, others have one each. Repeated rows count once, in
-    lexicographic order, so that neither order nor repetition of the rows matters.
+    *Rows.* Columns of comparable width share one scale, others have one each. Distinct rows are embedded, in
+    lexicographic order, so that neither order nor repetition of the table matters; equal ones would be neighbors of
+    each other and of nothing else. In the mixture and in the loss of the map a row weighs as often as it stands in the
+    table.
 
     *Mixture.* Labeled rows stay in the component of their class; the embedding itself does not see the labels. A
     mixture may have half as many components again as there are classes, which are joined where that raises the
@@ -250,15 +252,21 @@ class NeighborEmbeddingClustering(
         Z = neural.standardize(rows[drawn.rows], scale["mean_"], scale["scale_"])
         embedding = neighbor_embedding(Z, self.embedding, self.n_components, self.perplexity, seed)
         neighbors = _neighbors(Z)
-        posteriors, wanted, scores = self._cluster(embedding, neighbors[1], drawn.codes, labels, random_state)
-        with fit_progress(self, X, y, max_steps=self.max_epochs, step_name="epoch") as step:
-            trained = self._train_map(Z, neighbors, (embedding, posteriors), seed, step)
-        layers = self._weights(trained)
+        posteriors, wanted, scores = self._cluster(embedding, neighbors[1], drawn, labels, random_state)
+        targets = neural.MapTargets(Z, neighbors[1], embedding, posteriors, drawn.relative_weight)
         # A module of the user's own is built anew with so many outputs.
         self.n_outputs_ = self.n_components + posteriors.shape[1]
-        attributes = self._attributes(rows, labels, drawn, embedding, posteriors, layers, scale)
-        self._warn_if_fewer(wanted, attributes["n_clusters_"])
-        self._set_fitted(**attributes, **scale, **scores, encoder_layers_=layers, history_=trained.history)
+
+        def as_fitted(trained: Any) -> dict[str, Any]:
+            layers = self._weights(trained)
+            found = self._attributes(rows, labels, drawn, targets, layers, scale)
+            return {**found, **scale, **scores, "encoder_layers_": layers, "history_": trained.history}
+
+        with fit_progress(self, X, y, max_steps=self.max_epochs, step_name="epoch") as step:
+            trained = self._train_map(targets, neighbors[0], seed, lambda now: step(lambda: now(as_fitted)))
+        fitted = as_fitted(trained)
+        self._warn_if_fewer(wanted, fitted["n_clusters_"])
+        self._set_fitted(**fitted)
         return self
 
     def predict(self, X: Any, *, reject: float | None = None) -> np.ndarray:
@@ -383,7 +391,7 @@ class NeighborEmbeddingClustering(
         self,
         embedding: np.ndarray,
         neighbors: np.ndarray,
-        codes: np.ndarray,
+        drawn: EmbeddedRows,
         labels: PartialLabels,
         random_state: np.random.RandomState,
     ) -> tuple[np.ndarray, int, dict[str, Any]]:
@@ -392,30 +400,28 @@ class NeighborEmbeddingClustering(
         scores: dict[str, Any] = {}
         if self.n_clusters == "auto":
             ks = self._candidates(n_known)
-            wanted, values = choose_k(embedding, codes, n_known, ks, self.n_init, random_state)
+            wanted, values = choose_k(embedding, drawn, n_known, ks, self.n_init, random_state)
             scores["n_clusters_scores_"] = values
         else:
             wanted = n_known + self._n_novel_wanted(labels)
         posteriors = cluster_posteriors(
-            embedding, neighbors, codes, n_known, wanted - n_known, (self.n_init, random_state)
+            embedding, neighbors, drawn, n_known, wanted - n_known, (self.n_init, random_state)
         )
         return posteriors, wanted, scores
 
-    def _train_map(self, Z: np.ndarray, found: tuple, learned: tuple, seed: int, step: Any) -> Any:
-        (distances, neighbors), (embedding, posteriors) = found, learned
+    def _train_map(self, targets: Any, distances: np.ndarray, seed: int, on_epoch: Any) -> Any:
+        Z = targets.rows
         near = distances[:, 0][distances[:, 0] > 0] if distances.shape[1] else np.empty(0)
         # Noise of the length of the way to the nearest neighbor.
         noise = float(np.median(near)) / np.sqrt(Z.shape[1]) if len(near) else 0.0
-        targets = neural.MapTargets(Z, neighbors, embedding, posteriors)
-        n_outputs = embedding.shape[1] + posteriors.shape[1]
         encoder = self.encoder if self.encoder is not None else self._nested["encoder"]()
-        network = neural.build_map(encoder, *Z.shape, n_outputs, seed)
+        network = neural.build_map(encoder, *Z.shape, self.n_outputs_, seed)
         objective = neural.EmbeddingDistillation(targets, noise=noise)
         repeats = -(-max(_FEWEST_TRAINED, 2) // len(Z))
         seen = np.tile(Z, (repeats, 1)) if repeats > 1 else Z
         phases = [neural.Phase("map", objective, self.max_epochs)]
         return self._train(
-            seen, np.full(len(seen), UNLABELED), network, phases, seed, validation_share=0.0, on_epoch=step
+            seen, np.full(len(seen), UNLABELED), network, phases, seed, validation_share=0.0, on_epoch=on_epoch
         )
 
     def _attributes(
@@ -423,13 +429,13 @@ class NeighborEmbeddingClustering(
         X: np.ndarray,
         labels: PartialLabels,
         drawn: EmbeddedRows,
-        embedding: np.ndarray,
-        posteriors: np.ndarray,
+        targets: Any,
         layers: list,
         scale: dict[str, np.ndarray],
     ) -> dict[str, Any]:
         """Labels, names and the like: what follows from the map, whose outputs are put in the order of the classes."""
         n_known, n_components = labels.n_known, self.n_components
+        embedding, posteriors = targets.embedding, targets.posteriors
         mapped = self._apply(layers, neural.standardize(X, scale["mean_"], scale["scale_"]))
         codes = mapped[:, n_components:].argmax(axis=1)
         sizes = np.bincount(codes[labels.unlabeled], minlength=posteriors.shape[1])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
 from numbers import Integral
 from typing import Any
 
@@ -14,34 +12,12 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from .. import neural
 from ..base import PartialLabelMixin, fit_method
 from ..engine import fit_progress
-from ..labels import PartialLabels, decode, warn_user
+from ..labels import decode, warn_user
 from ..neural import NeuralMixin
-from ..numerics import (
-    LloydSettings,
-    Mixture,
-    choose_n_clusters,
-    quantiles_by_class,
-)
-from ._base import NeighborGraph
-from ._columns import Columns, Standard, TrainingTable, fitted_columns, measure, shares_noise, training_table
-from ._variational_model import LatentMixture, VariationalModel, in_order, log_joint
-from ._variational_start import MixtureStart, partitions, pose
-
-# Rows held out to monitor the objective, and the fewest rows of a table for that.
-_VALIDATION_SHARE, _FEWEST_FOR_VALIDATION = 0.1, 100
-_PATIENCE, _JOINT_PATIENCE = 10, 20
-# Of the standard normal prior while pretraining.
-_PRIOR_WEIGHT = 0.1
-# Noise on the rows that are encoded, in units of the width of a column and of the root of the number of columns: many
-# columns tell the same, and noise on them averages out.
-_NOISE, _MOST_NOISE = 0.125, 1.0
-# Mixtures of the start that expectation-maximization tries to improve.
-_N_IMPROVED = 3
-# Noise variance of Gaussian columns at least, in units of their variance: without it the likelihood has no bound.
-_SMALLEST_NOISE = 0.01
+from ._variational_fit import VariationalFit
+from ._variational_model import VariationalModel
 
 
 class VariationalDeepEmbedding(
@@ -110,7 +86,8 @@ class VariationalDeepEmbedding(
     modularity_ : float
         That of the classes; see Notes.
     history_ : dict of str to list of dict
-        Losses of each epoch of the phases "pretrain" and "joint", per row and column.
+        Losses of each epoch of the phases "pretrain" and "joint", per row and column; of the latter, after a look at
+        the clusters (every five epochs), the share of rows that changed theirs and the share of the smallest one.
     encoder_layers_, decoder_layers_, spread_layers_ : list of dict
         Weights of the networks. The last one gives the log variances of an embedding.
     noise_variance_ : ndarray of shape (n_gaussian,)
@@ -145,7 +122,12 @@ class VariationalDeepEmbedding(
 
     Of a labeled row :math:`\\gamma` is its class. A missing entry has no likelihood, and the encoder gets the mean in
     its place. Start and end of the joint training are compared by the modularity of the classes on the graph of ten
-    nearest neighbors of the rows, and an end at which a class has lost all its rows is not taken.
+    nearest neighbors of the rows. The joint training stops, with a warning, when the smallest class holds less than a
+    tenth of the rows that the smallest one of the start held; the start is kept then.
+
+    Rows are trained on in lexicographic order (shuffled by the seed), as often as they stand in the table, these
+    numbers divided by their greatest common divisor: the result does not depend on the order of the rows, nor on
+    repeating them all, while a row that stands twice as often as the others counts twice.
 
     *Start.* The mixture in the pretrained embedding begins as moments of partitions, or as the most likely mixture
     found by splitting and merging. Partitions are those of k-means (the best of `n_init` starts, and each of `n_init`
@@ -247,40 +229,17 @@ class VariationalDeepEmbedding(
         rows = self._check_rows(X, reset=True)
         labels = self._encode_labels(y, rows)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
-        columns = fitted_columns(self.likelihood, rows, self._names())
-        if self.encoder == "identity" and set(columns.kinds) != {"gaussian"}:
-            raise ValueError("encoder='identity' needs a Gaussian likelihood for every column.")
-        inputs = columns.expand(rows)
-        table = training_table(inputs, labels.codes)
-        standard = Standard(*measure(table, columns), np.ones(len(columns.positions("gaussian"))))
-        Z = standard.apply(table.inputs)
-        start = _Start(self, labels, Z, table.codes, seed)
+        task = VariationalFit(self, rows, labels, seed)
         with fit_progress(self, X, y, max_steps=None, step_name="epoch") as step:
-            trained, objective = self._learn(Z, table, columns, standard, start, seed, step)
-        candidates = [
-            self._model(trained, phase, columns, standard, mixture)
-            for phase, mixture in (
-                ("joint", objective.start_mixture),
-                (None, LatentMixture(*objective.final_mixture())),
+            trained = task.learn(step)
+        fitted, collapsed = task.attributes(trained)
+        if collapsed:
+            warn_user(
+                f"A cluster of {type(self).__name__} all but vanished while training, and the clusters of its start "
+                "are kept; a smaller optimizer__lr or n_clusters?"
             )
-        ]
-        model, compared = self._better(candidates, start, Z)
-        model, codes = in_order(model, self._apply(model.encoder, Z), table, labels.n_known)
-        self._warn_if_fewer(start.n_wanted, model.n_components)
-        names = self._name_classes(labels.classes, model.n_components - labels.n_known)
-        distances = model.distances(self._apply(model.encoder, Z), table.inputs, codes)
-        found = model.log_joint(self._apply(model.encoder, standard.apply(inputs))).argmax(axis=1)
-        self._set_fitted(
-            **names,
-            **self._attributes(model),
-            **start.scores,
-            **compared,
-            labels_=decode(np.where(labels.unlabeled, found, labels.codes), names["classes_"]),
-            n_clusters_=model.n_components,
-            history_=trained.history,
-            distance_quantiles_=quantiles_by_class(distances, codes, np.ones(len(codes)), model.n_components),
-            _n_features_out=model.mixture.means.shape[1],
-        )
+        self._warn_if_fewer(task.start.n_wanted, fitted["n_clusters_"])
+        self._set_fitted(**fitted)
         return self
 
     def predict(self, X: Any, *, reject: float | None = None) -> np.ndarray:
@@ -424,158 +383,21 @@ class VariationalDeepEmbedding(
         random_state = check_random_state(self.random_state)
         counts = random_state.multinomial(n_samples, self.weights_)
         codes = np.repeat(np.arange(self.n_clusters_), counts)
-        X = self._fitted_model().draw(codes, random_state)
+        X = VariationalModel.of(self).draw(codes, random_state)
         return X, self.classes_[codes]
 
     def _check_rows(self, X: Any, *, reset: bool = False) -> np.ndarray:
         rows = self._validate_rows(X, reset=reset, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan")
         return rows.astype(np.float64, copy=False)
 
-    def _names(self) -> list[str] | None:
-        names = getattr(self, "feature_names_in_", None)
-        return None if names is None else list(names)
-
     def _seen(self, X: Any) -> tuple[np.ndarray, np.ndarray, VariationalModel]:
         """(inputs, embedding, model) of rows."""
         check_is_fitted(self)
-        model = self._fitted_model()
+        model = VariationalModel.of(self)
         inputs = model.columns.expand(self._check_rows(X))
         return inputs, self._apply(model.encoder, model.standard.apply(inputs)), model
-
-    def _fitted_model(self) -> VariationalModel:
-        return VariationalModel(
-            Columns(self.likelihood_, self.categories_),
-            Standard(self.mean_, self.scale_, self.noise_variance_),
-            self.encoder_layers_,
-            self.decoder_layers_,
-            self.spread_layers_,
-            LatentMixture(self.weights_, self.means_, self.covariances_),
-        )
-
-    def _attributes(self, model: VariationalModel) -> dict[str, Any]:
-        """Fitted attributes from which `_fitted_model` makes the model."""
-        return {
-            "likelihood_": model.columns.kinds,
-            "categories_": model.columns.categories,
-            "mean_": model.standard.mean,
-            "scale_": model.standard.scale,
-            "noise_variance_": model.standard.noise,
-            "encoder_layers_": model.encoder,
-            "decoder_layers_": model.decoder,
-            "spread_layers_": model.spread,
-            "weights_": model.mixture.weights,
-            "means_": model.mixture.means,
-            "covariances_": model.mixture.covariances,
-        }
-
-    def _learn(
-        self,
-        Z: np.ndarray,
-        table: TrainingTable,
-        columns: Columns,
-        standard: Standard,
-        start: _Start,
-        seed: int,
-        step: Callable,
-    ) -> tuple[Any, Any]:
-        """Pretrain the networks, find the mixture, and train all together; (what was trained, the joint objective)."""
-        gaussian = columns.positions("gaussian")
-        likelihood = neural.ColumnLikelihood(
-            neural.InputKinds(gaussian, columns.positions("bernoulli"), columns.categorical_groups),
-            standard.mean,
-            standard.scale,
-            _SMALLEST_NOISE,
-            shared_noise=shares_noise(standard.scale[gaussian]),
-        )
-        network = neural.build_variational_network(self.encoder, len(Z), self.embedding_size, likelihood, seed)
-        # Without an encoder there is nothing that could learn to see through noise.
-        noise = 0.0 if self.encoder == "identity" else min(_NOISE * columns.n_inputs**0.5, _MOST_NOISE)
-        objective = neural.VariationalMixture(table.observed, start, network["spread"], noise)
-        phases = [
-            neural.Phase("joint", objective, self.max_epochs, patience=_JOINT_PATIENCE, restore_best=True),
-        ]
-        if self.max_pretrain_epochs:
-            first = neural.VariationalReconstruction(table.observed, _PRIOR_WEIGHT, noise)
-            phases.insert(
-                0, neural.Phase("pretrain", first, self.max_pretrain_epochs, patience=_PATIENCE, restore_best=True)
-            )
-        share = _VALIDATION_SHARE if len(Z) >= _FEWEST_FOR_VALIDATION else 0.0
-        trained = self._train(Z, table.codes, network, phases, seed, validation_share=share, on_epoch=step)
-        return trained, objective
-
-    def _model(
-        self, trained: Any, phase: str | None, columns: Columns, standard: Standard, mixture: Any
-    ) -> VariationalModel:
-        """The model at the start of a phase, or at the end."""
-        noise = trained.state("likelihood", phase)["noise"].numpy().astype(np.float64)
-        return VariationalModel(
-            columns,
-            replace(standard, noise=noise),
-            self._weights(trained, phase),
-            trained.layers("decoder", phase),
-            trained.layers("spread", phase),
-            mixture,
-        )
-
-    def _better(
-        self, candidates: list[VariationalModel], found: _Start, Z: np.ndarray
-    ) -> tuple[VariationalModel, dict[str, Any]]:
-        """Start or end, whichever has the higher modularity; the end only if no class has lost all its rows in it."""
-        start, end = candidates
-        codes = [found.clamped(model.log_joint(self._apply(model.encoder, Z)).argmax(axis=1)) for model in candidates]
-        before, after = (found.modularity(own) for own in codes)
-        vanished = len(np.unique(codes[1])) < len(np.unique(codes[0]))
-        if vanished:
-            warn_user(
-                f"A cluster of {type(self).__name__} lost all of its rows while training, and the clusters of its "
-                "start are kept; a smaller optimizer__lr or n_clusters?"
-            )
-        improved = not vanished and after >= before
-        return end if improved else start, {"improved_": improved, "modularity_": after if improved else before}
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         return tags
-
-
-class _Start:
-    """Finds the mixture in an embedding of the training rows; the same one whenever it is called with it."""
-
-    def __init__(self, estimator: Any, labels: PartialLabels, Z: np.ndarray, codes: np.ndarray, seed: int) -> None:
-        self.estimator, self.labels, self.Z, self.codes, self.seed = estimator, labels, Z, codes, seed
-        self.graph = NeighborGraph(Z)
-        self.n_wanted = 0
-        self.scores: dict[str, Any] = {}
-
-    def __call__(self, embedding: np.ndarray, variances: np.ndarray) -> LatentMixture:
-        estimator, n_known, n_init = self.estimator, self.labels.n_known, self.estimator.n_init
-        random_state = np.random.RandomState(self.seed)
-        problem = pose(embedding, self.codes, random_state)
-        if estimator.n_clusters == "auto":
-            self.n_wanted, self.scores["n_clusters_scores_"] = choose_n_clusters(
-                problem, estimator._candidates(n_known), LloydSettings(n_init), random_state, move_known=True
-            )
-        else:
-            self.n_wanted = n_known + estimator._n_novel_wanted(self.labels)
-        start = MixtureStart(problem, variances.mean(axis=0))
-        mixtures = [
-            start.of_partition(codes)
-            for space in (problem, pose(self.Z, self.codes, random_state))
-            for codes in partitions(space, self.n_wanted, n_init, random_state)
-        ]
-        if self.n_wanted > n_known:
-            mixtures.append(start.searched(self.n_wanted, max(1, n_init // 4), random_state))
-
-        def modularity(mixture: Mixture) -> float:
-            return self.modularity(self.clamped(log_joint(embedding, start.in_embedding(mixture)).argmax(axis=1)))
-
-        best = sorted(mixtures, key=modularity, reverse=True)[:_N_IMPROVED]
-        return start.in_embedding(max(best + [start.improved(mixture) for mixture in best], key=modularity))
-
-    def clamped(self, codes: np.ndarray) -> np.ndarray:
-        """Codes of the training rows, those of labeled ones given."""
-        return np.where(self.codes >= 0, self.codes, codes)
-
-    def modularity(self, codes: np.ndarray) -> float:
-        return self.graph.modularity(codes)

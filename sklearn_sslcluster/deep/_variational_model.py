@@ -67,6 +67,34 @@ class VariationalModel:
     spread: list[dict[str, Any]]
     mixture: LatentMixture
 
+    @classmethod
+    def of(cls, estimator: Any) -> VariationalModel:
+        """The model that the fitted attributes of an estimator hold."""
+        return cls(
+            Columns(estimator.likelihood_, estimator.categories_),
+            Standard(estimator.mean_, estimator.scale_, estimator.noise_variance_),
+            estimator.encoder_layers_,
+            estimator.decoder_layers_,
+            estimator.spread_layers_,
+            LatentMixture(estimator.weights_, estimator.means_, estimator.covariances_),
+        )
+
+    def attributes(self) -> dict[str, Any]:
+        """Fitted attributes that hold the model."""
+        return {
+            "likelihood_": self.columns.kinds,
+            "categories_": self.columns.categories,
+            "mean_": self.standard.mean,
+            "scale_": self.standard.scale,
+            "noise_variance_": self.standard.noise,
+            "encoder_layers_": self.encoder,
+            "decoder_layers_": self.decoder,
+            "spread_layers_": self.spread,
+            "weights_": self.mixture.weights,
+            "means_": self.mixture.means,
+            "covariances_": self.mixture.covariances,
+        }
+
     @property
     def n_components(self) -> int:
         return len(self.mixture.weights)

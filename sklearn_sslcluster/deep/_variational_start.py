@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from sklearn.cluster import AgglomerativeClustering
 
 from ..engine import RowBlocks
+from ..labels import PartialLabels
 from ..numerics import (
     CenterProblem,
     LloydSettings,
     MaximizationSettings,
     Mixture,
     MixtureTask,
+    choose_n_clusters,
     hard_mixture,
     labeled_moments,
     nearest_centers,
@@ -23,13 +26,16 @@ from ..numerics import (
     search,
     solve,
 )
-from ._variational_model import LatentMixture
+from ._base import NeighborGraph
+from ._variational_model import LatentMixture, log_joint
 
 # Added to the variances of the mixture, in units of those of the embedding.
 _REGULARIZATION = 0.01
 _SMALLEST_WEIGHT, _SMALLEST_VARIANCE = 1e-6, 1e-6
 # Rows in the hierarchy of Ward: it takes the square of their number.
 _MOST_WARD_ROWS = 5000
+# Mixtures of the start that expectation-maximization tries to improve.
+_N_IMPROVED = 3
 
 
 def pose(X: np.ndarray, codes: np.ndarray, random_state: np.random.RandomState, n_clusters: int = 0) -> CenterProblem:
@@ -97,3 +103,42 @@ class MixtureStart:
         gaussians, shift = mixture.gaussians, self.problem.frame.shift
         means = gaussians.means if shift is None else gaussians.means + shift
         return LatentMixture(weights / weights.sum(), means, gaussians.covariances + self.spread)
+
+
+class VariationalStart:
+    """Finds the mixture in an embedding of the training rows; the same one whenever it is called with it."""
+
+    def __init__(self, estimator: Any, labels: PartialLabels, Z: np.ndarray, codes: np.ndarray, seed: int) -> None:
+        self.estimator, self.labels, self.Z, self.codes, self.seed = estimator, labels, Z, codes, seed
+        self.graph = NeighborGraph(Z)
+        self.n_wanted = 0
+        self.scores: dict[str, Any] = {}
+
+    def __call__(self, embedding: np.ndarray, variances: np.ndarray) -> LatentMixture:
+        estimator, n_known, n_init = self.estimator, self.labels.n_known, self.estimator.n_init
+        random_state = np.random.RandomState(self.seed)
+        problem = pose(embedding, self.codes, random_state)
+        if estimator.n_clusters == "auto":
+            self.n_wanted, self.scores["n_clusters_scores_"] = choose_n_clusters(
+                problem, estimator._candidates(n_known), LloydSettings(n_init), random_state, move_known=True
+            )
+        else:
+            self.n_wanted = n_known + estimator._n_novel_wanted(self.labels)
+        start = MixtureStart(problem, variances.mean(axis=0))
+        mixtures = [
+            start.of_partition(codes)
+            for space in (problem, pose(self.Z, self.codes, random_state))
+            for codes in partitions(space, self.n_wanted, n_init, random_state)
+        ]
+        if self.n_wanted > n_known:
+            mixtures.append(start.searched(self.n_wanted, max(1, n_init // 4), random_state))
+
+        def modularity(mixture: Mixture) -> float:
+            return self.graph.modularity(self.clamped(log_joint(embedding, start.in_embedding(mixture)).argmax(axis=1)))
+
+        best = sorted(mixtures, key=modularity, reverse=True)[:_N_IMPROVED]
+        return start.in_embedding(max(best + [start.improved(mixture) for mixture in best], key=modularity))
+
+    def clamped(self, codes: np.ndarray) -> np.ndarray:
+        """Codes of the training rows, those of labeled ones given."""
+        return np.where(self.codes >= 0, self.codes, codes)

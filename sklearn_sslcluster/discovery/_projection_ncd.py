@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from numbers import Real
 from typing import Any, ClassVar
@@ -251,28 +252,50 @@ class ProjectionNCD(BaseLatentDiscovery):
         trained_on = neural.training_rows(rows, labels.codes)
         scale = self._measure(rows[trained_on])
         S = neural.standardize(rows, scale["mean_"], scale["scale_"])
-        with fit_progress(self, X, y, max_steps=None, step_name="epoch") as step:
-            trained = self._project(S[trained_on], labels.codes[trained_on], labels.n_known, seed, step)
-            layers = self._weights(trained)
-            placed = RowBlocks(self._placed(layers, S), (labels.codes if labels.n_known else None, None))
-            problem = pose_problem(placed, labels.n_known, random_state)
-            n_wanted, scores = self._choose_n_clusters(problem, labels, n_wanted, random_state)
-            known, novel = self._find_classes(problem, labels, n_wanted, random_state)
-        fitted = self._class_attributes(problem, labels, known, novel)
-        self._warn_if_fewer(n_wanted or 0, fitted["n_clusters_"])
-        codes = self._map(nearest_centers, placed.X, fitted["cluster_centers_"])[0]
-        np.copyto(codes, labels.codes, where=~labels.unlabeled)
-        self._set_fitted(
-            **fitted | self._far_rows(S, codes, fitted["n_clusters_"]) | {"_n_features_out": placed.X.shape[1]},
-            **scale,
-            **scores,
-            encoder_layers_=layers,
-            embedding_size_=placed.X.shape[1],
-            history_=trained.history,
-        )
+
+        def as_fitted(trained: Any) -> tuple[dict[str, Any], int]:
+            # A copy of the generator, since callbacks may ask for the attributes of each epoch.
+            found = self._fitted_attributes(trained, S, labels, n_wanted, copy.deepcopy(random_state))
+            return found[0] | scale, found[1]
+
+        def on_epoch(now: Callable) -> bool:
+            return step(lambda: now(as_fitted)[0])
+
+        with fit_progress(self, X, y, max_steps=self.max_epochs, step_name="epoch") as step:
+            trained = self._project(S[trained_on], labels.codes[trained_on], labels.n_known, seed, on_epoch)
+            fitted, n_wanted = as_fitted(trained)
+        self._warn_if_fewer(n_wanted, fitted["n_clusters_"])
+        self._set_fitted(**fitted)
         if self._assumes_novel:
             self._warn_if_known()
         return self
+
+    def _fitted_attributes(
+        self,
+        trained: Any,
+        S: np.ndarray,
+        labels: PartialLabels,
+        n_wanted: int | None,
+        random_state: np.random.RandomState,
+    ) -> tuple[dict[str, Any], int]:
+        """(fitted attributes, number of classes wanted): classes in the embedding of the trained network."""
+        layers = self._weights(trained)
+        placed = RowBlocks(self._placed(layers, S), (labels.codes if labels.n_known else None, None))
+        problem = pose_problem(placed, labels.n_known, random_state)
+        n_wanted, scores = self._choose_n_clusters(problem, labels, n_wanted, random_state)
+        known, novel = self._find_classes(problem, labels, n_wanted, random_state)
+        fitted = self._class_attributes(problem, labels, known, novel)
+        codes = self._map(nearest_centers, placed.X, fitted["cluster_centers_"])[0]
+        np.copyto(codes, labels.codes, where=~labels.unlabeled)
+        return {
+            **fitted,
+            **self._far_rows(S, codes, fitted["n_clusters_"]),
+            **scores,
+            "_n_features_out": placed.X.shape[1],
+            "encoder_layers_": layers,
+            "embedding_size_": placed.X.shape[1],
+            "history_": trained.history,
+        }, n_wanted or 0
 
     @property
     def _assumes_novel(self) -> bool:
@@ -281,7 +304,7 @@ class ProjectionNCD(BaseLatentDiscovery):
     def _default_hidden(self, n_features: int) -> list[int]:
         return [max(3 * n_features // 4, _NARROWEST[0]), max(n_features // 2, _NARROWEST[1])]
 
-    def _project(self, S: np.ndarray, codes: np.ndarray, n_known: int, seed: int, step: Callable) -> Any:
+    def _project(self, S: np.ndarray, codes: np.ndarray, n_known: int, seed: int, on_epoch: Callable) -> Any:
         """Train the network."""
         encoder = self._encoder_settings(S.shape[1])
         mirrored = encoder
@@ -291,7 +314,7 @@ class ProjectionNCD(BaseLatentDiscovery):
         summed = self.reconstruction == "sum"
         objective = neural.ClassifiedReconstruction(self.w if n_known else 0.0, summed=summed, normalize=self.normalize)
         phases = [neural.Phase("projection", objective, self.max_epochs)]
-        return self._train(S, codes, network, phases, seed, validation_share=0.0, on_epoch=step)
+        return self._train(S, codes, network, phases, seed, validation_share=0.0, on_epoch=on_epoch)
 
     def _placed(self, layers: list[dict[str, Any]], S: np.ndarray) -> np.ndarray:
         """Standardized rows in the embedding."""

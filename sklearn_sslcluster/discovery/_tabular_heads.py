@@ -75,6 +75,8 @@ class HeadStart:
         Of k-means.
     clusters : ndarray of shape (n_free,)
         Once found, the cluster of each unlabeled row.
+    places : (ndarray, ndarray, float)
+        Once found, what `find` returns.
     """
 
     codes: np.ndarray
@@ -83,6 +85,12 @@ class HeadStart:
     n_init: int
     seed: int
     clusters: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.intp))
+    places: tuple[np.ndarray, np.ndarray, float] = (np.zeros((0, 0)), np.zeros((0, 0)), 1.0)
+
+    def heads(self) -> Heads:
+        """Heads at these places, for the embedding in which they were found."""
+        means, centers, spread = self.places
+        return Heads(_head_at(means, spread), _head_at(centers, spread), self.n_known, len(centers))
 
     def find(self, embedding: Any) -> tuple[np.ndarray, np.ndarray, float]:
         """(means of the known classes and of all unlabeled rows, centers of the clusters, spread about them)."""
@@ -101,7 +109,8 @@ class HeadStart:
             means.append(Z[free].mean(axis=0))
         # The spread over all columns, not of one: heads that are sure of themselves learn nothing from pairs.
         spread = max(float(squares) / len(Z), float(np.finfo(np.float32).eps))
-        return np.array(means), centers, spread
+        self.places = np.array(means), centers, spread
+        return self.places
 
     def place(self, network: Any, embedding: Any) -> None:
         """Set the heads of a network."""
@@ -111,7 +120,12 @@ class HeadStart:
             neural.place_head(network["cluster_head"], centers, spread)
 
 
-def better_heads(heads: Heads, start: HeadStart, S: np.ndarray, Z: np.ndarray) -> tuple[Heads, bool]:
+def _head_at(places: np.ndarray, spread: float) -> Layers:
+    """Layers whose probabilities are those of spherical Gaussians around places, equally heavy."""
+    return [{"kind": "linear", "weight": places / spread, "bias": -0.5 * (places**2).sum(axis=1) / spread}]
+
+
+def better_heads(heads: Heads, start: HeadStart, S: np.ndarray, Z: np.ndarray) -> tuple[Heads, bool, bool]:
     """The learned clusters, or those of the start about their means in the learned embedding, and which.
 
     Parameters
@@ -126,16 +140,19 @@ def better_heads(heads: Heads, start: HeadStart, S: np.ndarray, Z: np.ndarray) -
     heads : Heads
     improved : bool
         Whether the learned clusters have at least the modularity of the others on the neighbor graph of unlabeled rows.
+    collapsed : bool
+        Whether they have not because a cluster has all but lost its rows. Clusters that merge to a higher modularity
+        are no collapse.
     """
     if heads.n_novel < 2:
-        return heads, True
+        return heads, True, False
     free = np.flatnonzero(start.codes == UNLABELED)
     found = np.unique(start.clusters)
     centers = np.array([Z[free[start.clusters == j]].mean(axis=0) for j in found])
-    placed = [{"kind": "linear", "weight": centers, "bias": -0.5 * (centers**2).sum(axis=1)}]
-    before = Heads(heads.known, placed, heads.n_known, len(found))
+    before = Heads(heads.known, _head_at(centers, 1.0), heads.n_known, len(found))
     judged = free[np.sort(np.random.RandomState(0).permutation(len(free))[:_MOST_JUDGED])]
     neighbors = nearest_neighbors(S[judged])
     values = [modularity(neighbors, each.cluster_codes(Z[judged])) for each in (before, heads)]
-    improved = values[1] >= values[0]
-    return (heads if improved else before), bool(improved)
+    improved = bool(values[1] >= values[0])
+    sizes = [np.bincount(codes, minlength=heads.n_novel) for codes in (start.clusters, heads.cluster_codes(Z[free]))]
+    return (heads if improved else before), improved, not improved and neural.has_collapsed(*sizes)

@@ -14,7 +14,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from .. import neural
 from ..base import fit_method, order_by_size
 from ..engine import RowBlocks, fit_progress
-from ..labels import PartialLabels, decode
+from ..labels import PartialLabels, decode, warn_user
 from ..neural import NetworkSettings
 from ..numerics import LloydSettings, choose_n_clusters, pose_problem
 from ._encoding import Encoding, find_categorical
@@ -172,7 +172,9 @@ class TabularNCD(BaseLatentDiscovery):
 
     The clusters of the second head are kept if the graph of the ten nearest neighbors of the unlabeled rows has at
     least the modularity with them that it has with those of the start, k-means of the pretrained embedding, about
-    their means in the learned one; otherwise these take their place. A cluster without rows is dropped, with a warning.
+    their means in the learned one; otherwise these take their place. If they have a lower one because a cluster has
+    lost nine tenths of the rows that the smallest of the start held, or more, training has collapsed: a warning says
+    so, and without any label the pretrained network is kept as well. A cluster without rows is dropped, with a warning.
 
     Without any label only the second head learns. With a label on every row there is no novel class.
 
@@ -300,22 +302,30 @@ class TabularNCD(BaseLatentDiscovery):
             n_novel, scores = self._choose_n_novel(S, labels, n_novel, random_state)
             n_heads = min(n_novel, _n_unlike(S, labels)) if n_novel else 0
             start = HeadStart(labels.codes[trained_on], labels.n_known, n_heads, self.n_init, seed)
-            trained = self._learn(S[trained_on], start, encoding, seed, step)
-        layers = self._weights(trained)
-        heads = Heads(trained.layers("class_head"), trained.layers("cluster_head"), labels.n_known, n_heads)
-        heads, improved = better_heads(heads, start, S[trained_on], self._apply(layers, S[trained_on]))
-        fitted = self._named(S, self._apply(layers, S), labels, heads)
+            as_read = {
+                **scale,
+                **scores,
+                "categories_": list(encoding.categories),
+                "categorical_columns_": categorical,
+            }
+
+            def as_fitted(trained: Any) -> dict[str, Any] | None:
+                # There are no clusters before the joint phase.
+                found = "joint" in trained.starts and self._fitted_attributes(trained, S, trained_on, labels, start)
+                return as_read | found[0] if found else None
+
+            def on_epoch(now: Callable) -> bool:
+                return step(lambda: now(as_fitted))
+
+            trained = self._learn(S[trained_on], start, encoding, seed, on_epoch)
+        fitted, collapsed = self._fitted_attributes(trained, S, trained_on, labels, start)
+        if collapsed:
+            warn_user(
+                f"A cluster of {type(self).__name__} all but vanished while training, and the clusters of its start "
+                "are kept; a smaller optimizer__lr or n_clusters, or another top_k?"
+            )
         self._warn_if_fewer(labels.n_known + n_novel, fitted["n_clusters_"])
-        self._set_fitted(
-            **fitted,
-            **scale,
-            **scores,
-            encoder_layers_=layers,
-            improved_=improved,
-            categories_=list(encoding.categories),
-            categorical_columns_=categorical,
-            history_=trained.history,
-        )
+        self._set_fitted(**as_read, **fitted)
         self._warn_if_known()
         return self
 
@@ -419,7 +429,7 @@ class TabularNCD(BaseLatentDiscovery):
         )
         return chosen - labels.n_known, {"n_clusters_scores_": scores}
 
-    def _learn(self, S: np.ndarray, start: HeadStart, encoding: Encoding, seed: int, step: Callable) -> Any:
+    def _learn(self, S: np.ndarray, start: HeadStart, encoding: Encoding, seed: int, on_epoch: Callable) -> Any:
         """Run the two phases."""
         columns = neural.Columns(*encoding.columns)
         encoder, n_outputs = self._encoder_settings(S.shape[1]), self._n_outputs(S.shape[1])
@@ -447,7 +457,20 @@ class TabularNCD(BaseLatentDiscovery):
                 "pretrain", masked, self.max_pretrain_epochs, lr=_PRETRAIN_LR, batch_size=batch_size
             )
             phases.insert(0, pretrain)
-        return self._train(S, start.codes, network, phases, seed, validation_share=0.0, on_epoch=step)
+        return self._train(S, start.codes, network, phases, seed, validation_share=0.0, on_epoch=on_epoch)
+
+    def _fitted_attributes(
+        self, trained: Any, S: np.ndarray, trained_on: np.ndarray, labels: PartialLabels, start: HeadStart
+    ) -> tuple[dict[str, Any], bool]:
+        """(fitted attributes, whether the training has collapsed)."""
+        layers = self._weights(trained)
+        heads = Heads(trained.layers("class_head"), trained.layers("cluster_head"), start.n_known, start.n_novel)
+        heads, improved, collapsed = better_heads(heads, start, S[trained_on], self._apply(layers, S[trained_on]))
+        if collapsed and not start.n_known:
+            # Nothing but the pairs has shaped the network, and they have drawn it together.
+            layers, heads = self._weights(trained, "joint"), start.heads()
+        named = self._named(S, self._apply(layers, S), labels, heads)
+        return named | {"encoder_layers_": layers, "improved_": improved, "history_": trained.history}, collapsed
 
     def _named(self, S: np.ndarray, Z: np.ndarray, labels: PartialLabels, heads: Heads) -> dict[str, Any]:
         """Names, labels and heads: clusters in the order of their names, without those that no row belongs to."""

@@ -1,6 +1,6 @@
 """Everything torch: networks, objectives and the one training loop. Learned weights leave as numpy arrays.
 
-Only ``estimator``, ``inference``, ``rows`` and ``settings`` load without torch.
+Only ``collapse``, ``estimator``, ``inference``, ``rows`` and ``settings`` load without torch.
 """
 
 import lazy_loader
@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "clustering_objectives": ["DeepEmbedding", "DeepMeans"],
+        "collapse": ["SMALLEST_SHARE", "has_collapsed"],
         "discovery_networks": ["build_projection", "build_tabular"],
         "discovery_objectives": [
             "ClassifiedReconstruction",
@@ -23,9 +24,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "neighbor_embedding": ["EmbeddingDistillation", "MapTargets", "build_map"],
         "networks": ["build_autoencoder", "build_decoder", "build_encoder", "build_head", "export_layers"],
         "objectives": ["Batch", "Objective", "Reconstruction", "check_objective"],
+        "phases": ["Phase", "Trained", "TrainingSettings"],
         "rows": ["training_rows"],
         "settings": ["NetworkSettings", "OptimizerSettings"],
-        "training": ["Phase", "Trained", "Trainer", "TrainingSettings"],
+        "training": ["Trainer"],
         "variational": [
             "ColumnLikelihood",
             "InputKinds",

@@ -127,9 +127,9 @@ class NeuralMixin:
         seed: int,
         *,
         validation_share: float = 0.1,
-        on_epoch: Callable[[], bool] | None = None,
+        on_epoch: Callable[..., bool] | None = None,
     ) -> Any:
-        """Run the training loop on standardized rows.
+        """Run the training loop on standardized rows; `on_epoch` is that of `Trainer`.
 
         Returns
         -------

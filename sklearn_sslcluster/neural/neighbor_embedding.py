@@ -25,12 +25,15 @@ class MapTargets(NamedTuple):
         Of unit scale.
     posteriors : ndarray of shape (n, n_clusters)
         Rows sum to 1.
+    weight : ndarray of shape (n,) or None
+        Of each row in the loss, 1 in the mean; None if all are equal.
     """
 
     rows: np.ndarray
     neighbors: np.ndarray
     embedding: np.ndarray
     posteriors: np.ndarray
+    weight: np.ndarray | None = None
 
 
 class EmbeddingDistillation(Objective):
@@ -56,6 +59,8 @@ class EmbeddingDistillation(Objective):
         for name in ("rows", "embedding", "posteriors"):
             values = torch.as_tensor(getattr(targets, name), dtype=torch.float32)
             self.register_buffer(name, values, persistent=False)
+        weight = None if targets.weight is None else torch.as_tensor(targets.weight, dtype=torch.float32)
+        self.register_buffer("weight", weight, persistent=False)
         self.register_buffer("neighbors", torch.as_tensor(targets.neighbors, dtype=torch.int64), persistent=False)
 
     def loss(self, batch: Batch, network: nn.ModuleDict) -> torch.Tensor:
@@ -71,9 +76,12 @@ class EmbeddingDistillation(Objective):
             rows = rows + self.noise * torch.randn_like(rows)
         outputs = network["encoder"](rows)
         n_components = places.shape[1]
-        error = nn.functional.mse_loss(outputs[:, :n_components], places)
-        entropy = -(posteriors * nn.functional.log_softmax(outputs[:, n_components:], dim=1)).sum(dim=1).mean()
-        return entropy + self.embedding_weight * error
+        entropy = -(posteriors * nn.functional.log_softmax(outputs[:, n_components:], dim=1)).sum(dim=1)
+        if self.weight is None:
+            error = nn.functional.mse_loss(outputs[:, :n_components], places)
+            return entropy.mean() + self.embedding_weight * error
+        squares = ((outputs[:, :n_components] - places) ** 2).mean(dim=1)
+        return (self.weight[own] * (entropy + self.embedding_weight * squares)).mean()
 
 
 def build_map(encoder: Any, n_rows: int, n_features: int, n_outputs: int, seed: int) -> nn.ModuleDict:

@@ -10,7 +10,6 @@ import copy
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from math import cos, pi
 from pathlib import Path
 from pickle import UnpicklingError
@@ -23,11 +22,10 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback, GradientNormClipping
 from torch import nn
 
-from .networks import export_layers
 from .objectives import Batch, check_objective
-from .settings import OptimizerSettings
+from .phases import Phase, Trained, TrainingSettings
 
-_FORMAT = 1
+_FORMAT = 2
 # Networks with fewer weights train on one thread: more cost more than they save.
 _LARGE_NETWORK = 2_000_000
 _EMBEDDED_ROWS = 8192
@@ -43,112 +41,8 @@ _UNREADABLE = (
     TypeError,
     BadZipFile,
 )
+Now = Callable[[Callable[[Trained], Any]], Any]
 _OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
-
-
-@dataclass(frozen=True)
-class Phase:
-    """One objective, lowered for some epochs.
-
-    Attributes
-    ----------
-    name : str
-    objective : Objective
-    max_epochs : int
-    refresh_every : int or None
-        Epochs between two calls of ``refresh``; None for never.
-    tol : float
-        Stop when ``refresh`` changes the cluster of no larger share of the rows.
-    patience : int or None
-        Stop when the monitored loss (held out, or of training without such rows) has not improved for so many epochs.
-    restore_best : bool
-        End with the weights of the epoch with the lowest monitored loss.
-    smallest_share : float
-        Stop, as collapsed, when a cluster of ``refresh`` holds a smaller share of the rows.
-    lr : float, tuple of float or None
-        Learning rate of this phase; None for that of the optimizer. A tuple for an objective with ``steps``: one for
-        each of its losses, every one of which has an optimizer of its own.
-    batch_size : int or None
-        None for that of the settings.
-    hold_out : bool
-        Whether the held-out rows monitor this phase; else it trains on all rows.
-    """
-
-    name: str
-    objective: Any
-    max_epochs: int
-    refresh_every: int | None = None
-    tol: float = 0.0
-    patience: int | None = None
-    restore_best: bool = False
-    smallest_share: float = 0.0
-    lr: float | tuple[float, ...] | None = None
-    batch_size: int | None = None
-    hold_out: bool = True
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """How all phases are run.
-
-    Attributes
-    ----------
-    optimizer : OptimizerSettings
-    batch_size : int
-    seed : int
-    device : str
-        Of torch.
-    validation_share : float
-        Share of the rows held out to monitor the loss.
-    checkpoint : str or None
-        File that keeps the state after every epoch.
-    fingerprint : str
-        Of data and parameters: a checkpoint of another fit is refused.
-    """
-
-    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
-    batch_size: int = 256
-    seed: int = 0
-    device: str = "cpu"
-    validation_share: float = 0.0
-    checkpoint: str | None = None
-    fingerprint: str = ""
-
-
-@dataclass
-class Trained:
-    """What training leaves behind.
-
-    Attributes
-    ----------
-    network : torch.nn.ModuleDict
-    history : dict of str to list of dict
-        For every phase one entry an epoch: "epoch", "train_loss", where rows are held out "valid_loss", and after
-        ``refresh`` "changed" and "smallest_share".
-    starts : dict of str to dict
-        Weights of the network at the start of every phase.
-    collapsed : dict of str to bool
-        Whether a phase was stopped because a cluster all but vanished.
-    """
-
-    network: nn.ModuleDict
-    history: dict[str, list[dict[str, float]]]
-    starts: dict[str, dict[str, torch.Tensor]]
-    collapsed: dict[str, bool]
-
-    def layers(self, part: str, phase: str | None = None) -> list[dict[str, Any]] | None:
-        """A part of the network for numpy, at the end or as it was at the start of a phase."""
-        module = copy.deepcopy(self.network[part])
-        module.load_state_dict(self.state(part, phase))
-        return export_layers(module)
-
-    def state(self, part: str, phase: str | None = None) -> dict[str, torch.Tensor]:
-        """Weights of a part of the network, on the CPU."""
-        if phase is None:
-            return {name: tensor.detach().cpu() for name, tensor in self.network[part].state_dict().items()}
-        prefix = part + "."
-        state = self.starts[phase]
-        return {name[len(prefix) :]: tensor.cpu() for name, tensor in state.items() if name.startswith(prefix)}
 
 
 class _PhaseOver(Exception):
@@ -274,7 +168,9 @@ class Trainer:
         Its part "encoder" gives the embedding.
     settings : TrainingSettings
     on_epoch : callable, optional
-        Called after each epoch; True stops the training, with what it has reached.
+        Called after each epoch; True stops the training, with what it has reached. Its argument tells what that would
+        be: a callable that applies a function to the `Trained` that a stop would leave, while the objective holds
+        what it would then hold, and returns the result.
     """
 
     def __init__(
@@ -283,7 +179,7 @@ class Trainer:
         codes: np.ndarray,
         network: nn.ModuleDict,
         settings: TrainingSettings,
-        on_epoch: Callable[[], bool] | None = None,
+        on_epoch: Callable[[Now], bool] | None = None,
     ) -> None:
         self.settings, self.on_epoch = settings, on_epoch
         self.X = torch.as_tensor(np.ascontiguousarray(X, dtype=np.float32), device=settings.device)
@@ -297,6 +193,7 @@ class Trainer:
         self.best: dict[str, Any] = {}
         self.last_codes: torch.Tensor | None = None
         self.n_clusters = 0
+        self.first_counts: torch.Tensor | None = None
 
     def train(self, phases: list[Phase]) -> Trained:
         """Run all phases, from a checkpoint if there is one."""
@@ -347,7 +244,7 @@ class Trainer:
         return np.sort(order[n_valid:]), np.sort(order[:n_valid])
 
     def _run(self, phase: Phase, stored: dict[str, Any] | None) -> None:
-        self.epoch, self.best, self.last_codes, self.n_clusters = 0, {}, None, 0
+        self.epoch, self.best, self.last_codes, self.n_clusters, self.first_counts = 0, {}, None, 0, None
         if stored:
             self.history, self.starts, self.collapsed = stored["history"], stored["starts"], stored["collapsed"]
             self.network.load_state_dict(self.starts[phase.name])
@@ -364,9 +261,7 @@ class Trainer:
         if self.epoch < phase.max_epochs and not self.stopped and not self._is_over(phase):
             with suppress(_PhaseOver):
                 net.fit_loop(None, epochs=phase.max_epochs - self.epoch)
-        if phase.restore_best and self.best:
-            self.network.load_state_dict(self.best["network"])
-            phase.objective.load_state_dict(self.best["objective"])
+        self._restore_best(phase)
         self._finite_embedding(phase)
 
     def _net(self, phase: Phase) -> _Net:
@@ -410,16 +305,18 @@ class Trainer:
         # Clusters without rows count: those that an earlier refresh of the phase has seen.
         counts = torch.bincount(codes, minlength=self.n_clusters)
         self.n_clusters = len(counts)
-        share = float(counts.min()) / len(codes)
-        first = self.last_codes is None
-        changed = 1.0 if self.last_codes is None else float((codes != self.last_codes).float().mean())
-        self.last_codes = codes
-        if not first:
-            self.history[phase.name][-1] |= {"changed": changed, "smallest_share": share}
-        if share < phase.smallest_share:
+        last_codes, self.last_codes = self.last_codes, codes
+        if last_codes is None or self.first_counts is None:
+            self.first_counts = counts
+            return
+        changed = float((codes != last_codes).float().mean())
+        self.history[phase.name][-1] |= {"changed": changed, "smallest_share": float(counts.min()) / len(codes)}
+        # What had no rows at first cannot lose them.
+        seen = torch.nonzero(self.first_counts).ravel()
+        if counts[seen].min() < phase.smallest_share * self.first_counts[seen].min():
             self.collapsed[phase.name] = True
             raise _PhaseOver
-        if not first and changed <= phase.tol:
+        if phase.tol is not None and changed <= phase.tol:
             raise _PhaseOver
 
     def _end_epoch(self, net: NeuralNet, phase: Phase) -> None:
@@ -439,11 +336,27 @@ class Trainer:
                 self.best["objective"] = _copied(phase.objective.state_dict())
         self.epoch += 1
         self._store(net, phase)
-        if self.on_epoch is not None and self.on_epoch():
+        if self.on_epoch is not None and self.on_epoch(lambda look: self._as_if_over(phase, look)):
             self.stopped = True
             raise _PhaseOver
         if self._is_over(phase):
             raise _PhaseOver
+
+    def _as_if_over(self, phase: Phase, look: Callable[[Trained], Any]) -> Any:
+        """Look at what the training would leave if it ended here; it goes on unaffected."""
+        now = [_copied(module.state_dict()) for module in (self.network, phase.objective)]
+        self._restore_best(phase)
+        try:
+            network, history = copy.deepcopy(self.network).cpu().eval(), copy.deepcopy(self.history)
+            return look(Trained(network, history, self.starts, dict(self.collapsed)))
+        finally:
+            for module, state in zip((self.network, phase.objective), now, strict=True):
+                module.load_state_dict(state)
+
+    def _restore_best(self, phase: Phase) -> None:
+        if phase.restore_best and self.best:
+            self.network.load_state_dict(self.best["network"])
+            phase.objective.load_state_dict(self.best["objective"])
 
     def _is_over(self, phase: Phase) -> bool:
         return phase.patience is not None and bool(self.best) and self.epoch - 1 - self.best["epoch"] >= phase.patience
@@ -463,6 +376,7 @@ class Trainer:
             "best": self.best,
             "last_codes": self.last_codes,
             "n_clusters": self.n_clusters,
+            "first_counts": self.first_counts,
             "history": self.history,
             "starts": self.starts,
             "collapsed": self.collapsed,
@@ -499,6 +413,7 @@ class Trainer:
             optimizer.load_state_dict(state)
         self.epoch, self.best = stored["epoch"], stored["best"]
         self.last_codes, self.n_clusters = stored["last_codes"], stored["n_clusters"]
+        self.first_counts = stored["first_counts"]
 
 
 def _learning_rates(phase: Phase, default: float) -> tuple[float, ...]:

@@ -18,6 +18,8 @@ LOG_VARIANCE_RANGE = (-14.0, 14.0)
 # Share of a batch in the running estimate of the noise of Gaussian columns.
 _MOMENTUM = 0.05
 _SPREAD_WIDTH = 64
+# Rows whose posteriors are computed at a time.
+_ROWS = 8192
 _LOG_2PI = log(2 * pi)
 
 
@@ -174,6 +176,8 @@ class VariationalMixture(_VariationalObjective):
         The part of the network that gives the variances.
     noise : float, default=0.0
         See `VariationalReconstruction`.
+    codes : ndarray of shape (n_rows,), optional
+        Codes of known classes, -1 for unlabeled rows. Only with them does ``refresh`` tell the clusters.
     """
 
     def __init__(
@@ -182,8 +186,11 @@ class VariationalMixture(_VariationalObjective):
         find_mixture: Callable[[np.ndarray, np.ndarray], Any],
         spread: nn.Module,
         noise: float = 0.0,
+        codes: np.ndarray | None = None,
     ) -> None:
         super().__init__(observed, noise)
+        tensor = None if codes is None else torch.tensor(np.asarray(codes), dtype=torch.int64)
+        self.register_buffer("codes", tensor, persistent=False)
         self.find_mixture = find_mixture
         # In a tuple, so that its weights are not taken for those of the objective.
         self.spread = (spread,)
@@ -201,6 +208,17 @@ class VariationalMixture(_VariationalObjective):
         self.logits = nn.Parameter(weights.log())
         self.means = nn.Parameter(means)
         self.log_variances = nn.Parameter(covariances.log())
+
+    def refresh(self, embedding: torch.Tensor) -> torch.Tensor | None:
+        if self.codes is None:
+            return None
+        with torch.no_grad():
+            return torch.cat(
+                [
+                    self.log_responsibilities(Z, codes).argmax(dim=1)
+                    for Z, codes in zip(embedding.split(_ROWS), self.codes.split(_ROWS), strict=True)
+                ]
+            )
 
     def final_mixture(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Weights, means and variances."""
