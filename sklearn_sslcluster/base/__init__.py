@@ -8,5 +8,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "_centers": ["BaseCenterEstimator"],
         "_checks": ["check_range", "check_weights"],
         "_partial_labels": ["PartialLabelMixin", "fit_method", "order_by_size", "restore_on_failure"],
+        "_scores": ["mean_silhouette"],
     },
 )

@@ -19,18 +19,14 @@ from ..numerics import (
     RowSource,
     center_distances,
     distances_to,
-    distinct_rows,
     labeled_rows,
     nearest_centers,
-    pairwise_distances,
     quantiles_by_class,
     shifted,
-    silhouette,
     size_statistics,
 )
 from ._partial_labels import PartialLabelMixin, order_by_size
-
-_SCORE_ROWS = 5000
+from ._scores import mean_silhouette
 
 
 def _middle(Z: Any, centers: np.ndarray) -> np.ndarray | None:
@@ -144,11 +140,7 @@ class BaseCenterEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Par
             In [-1, 1], higher is better; 0 where all rows fall in one class.
         """
         X = self._check_fitted_rows(X)
-        codes = self._assign(self._represent(X))
-        rows = distinct_rows(
-            RowBlocks(X, (None, None)), (None, None), max_rows=_SCORE_ROWS, random_state=np.random.RandomState(0)
-        )
-        return silhouette(pairwise_distances(rows.X), codes[rows.rows])
+        return mean_silhouette(X, self._assign(self._represent(X)))
 
     def _check_rows(self, X: Any, *, reset: bool = False) -> Any:
         return self._validate_rows(X, reset=reset, accept_sparse=self._accept_sparse, dtype=[np.float64, np.float32])

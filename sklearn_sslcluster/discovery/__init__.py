@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "_known_class_metric": ["KnownClassMetric"],
         "_ncd_kmeans": ["NCDKMeans"],
         "_ncd_spectral": ["NCDSpectralClustering"],
+        "_novel_rows": ["NovelRowsClustering"],
         "_projection_ncd": ["PROJECTION_NCD_SEARCH_SPACE", "ProjectionNCD"],
         "_semi_supervised_kmeans": ["SemiSupervisedKMeans"],
         "_tabular_ncd": ["TABULAR_NCD_SEARCH_SPACE", "TabularNCD"],

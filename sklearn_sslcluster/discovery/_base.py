@@ -10,7 +10,7 @@ from ..base import BaseCenterEstimator
 from ..labels import warn_user
 from ..numerics import nearest_centers
 
-_LARGEST_KNOWN_SHARE = 0.1
+LARGEST_KNOWN_SHARE = 0.1
 # Power of the distance that stands behind each name of `seeding` and `selection`.
 POWER = {"distance": 1, "squared-distance": 2, "inertia": 2}
 
@@ -46,7 +46,7 @@ class BaseCenterDiscovery(BaseCenterEstimator):
 
     def _warn_if_known(self) -> None:
         """Warn if "no unlabeled row belongs to a known class" looks wrong."""
-        if self.known_share_ > _LARGEST_KNOWN_SHARE:
+        if self.known_share_ > LARGEST_KNOWN_SHARE:
             warn_user(
                 f"{self.known_share_:.0%} of the unlabeled rows lie nearest to a known class, but "
                 f"{type(self).__name__} assumes that none belongs to one. SemiSupervisedKMeans makes no such "

@@ -330,7 +330,7 @@ class ProjectionNCD(BaseLatentDiscovery):
         """The number asked for, or the one chosen; None where the clusterer finds it itself."""
         if n_wanted is not None:
             return n_wanted, {}
-        if self.clusterer is not None and _count_parameter(self.clusterer) is None:
+        if self.clusterer is not None and count_parameter(self.clusterer) is None:
             return None, {"n_clusters_scores_": {}}
         chosen, scores = choose_n_clusters(
             problem,
@@ -362,7 +362,7 @@ class ProjectionNCD(BaseLatentDiscovery):
         return np.reshape(known, (-1, Z.shape[1])), np.reshape(novel, (-1, Z.shape[1]))
 
 
-def _count_parameter(clusterer: Any) -> str | None:
+def count_parameter(clusterer: Any) -> str | None:
     """Name of the parameter for the number of clusters."""
     present = clusterer.get_params(deep=False)
     return next((name for name in ("n_clusters", "n_components") if name in present), None)
@@ -391,7 +391,7 @@ def divide(
     -------
     codes : ndarray of shape (n_rows,)
     """
-    n_known, count = labels.n_known, _count_parameter(clusterer)
+    n_known, count = labels.n_known, count_parameter(clusterer)
     takes_labels = isinstance(clusterer, PartialLabelMixin)
     used = np.flatnonzero(labels.unlabeled) if assume_novel and not takes_labels else np.arange(len(Z))
     if n_clusters is not None and count is not None:
