@@ -1,4 +1,4 @@
-"""Accuracy of a clustering under the best one-to-one matching of clusters with classes."""
+"""Accuracy of clusters under the best one-to-one matching with classes."""
 
 from __future__ import annotations
 
@@ -135,6 +135,82 @@ def category_discovery_accuracy(y_true: Any, y_pred: Any, known_classes: Any) ->
     hits[rows] = table[rows, columns]
     sizes = table.sum(axis=1)
     return Bunch(all=_share(hits, sizes), old=_share(hits[old], sizes[old]), new=_share(hits[~old], sizes[~old]))
+
+
+def hidden_class_accuracy(
+    y_true: Any, y_pred: Any, *, visible_classes: Any = (), unassigned: Any = -1, sample_weight: Any = None
+) -> float:
+    r"""Share of rows that are in the right class, where new clusters may bear any name.
+
+    A row of a visible class is right if it is predicted to be in this class. A row of another class is right if its
+    class is matched with the cluster it is in, by the best one-to-one matching of the classes that are not visible
+    with the clusters that are not.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+        True classes. Rows where it is None or NaN do not count.
+    y_pred : array-like of shape (n_samples,)
+        Predicted classes.
+    visible_classes : array-like, default=()
+        Classes that had labels in training.
+    unassigned : int, str, bool or None, default=-1
+        Prediction for a row without a class, besides -1, None and NaN. Such a row is wrong.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weight of each row.
+
+    Returns
+    -------
+    accuracy : float
+        Between 0 and 1.
+
+    Raises
+    ------
+    ValueError
+        If no row has a true class and a positive weight.
+
+    See Also
+    --------
+    clustering_accuracy : All clusters are matched with all classes, whatever their names.
+    sklearn_sslcluster.model_selection.HiddenClassSearchCV : Searches with this score.
+
+    Notes
+    -----
+    With :math:`n_{ck}` the weight of the rows of class :math:`c` in cluster :math:`k`, :math:`V` the visible classes
+    and :math:`n` the weight of all rows, the score is
+
+    .. math:: \frac{1}{n} \Big( \sum_{c \in V} n_{cc} + \max_\pi \sum_{c \notin V} n_{c \pi(c)} \Big)
+
+    over the one-to-one maps :math:`\pi` of the other classes to clusters outside :math:`V`.
+
+    Examples
+    --------
+    The emus are found, under a name of their own; a dog is taken for a cat:
+
+    >>> from sklearn_sslcluster.metrics import hidden_class_accuracy
+    >>> y_true = ["cat", "dog", "dog", "emu", "emu"]
+    >>> y_pred = ["cat", "dog", "cat", "novel_0", "novel_0"]
+    >>> hidden_class_accuracy(y_true, y_pred, visible_classes=["cat", "dog"])
+    0.8
+    """
+    true = encode_partial_labels(y_true, unlabeled_value=None)
+    pred = encode_partial_labels(y_pred, unlabeled_value=None)
+    weight = np.ones(len(true.codes)) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+    counted = ~true.unlabeled
+    total = weight[counted].sum()
+    if not total > 0:
+        raise ValueError("hidden_class_accuracy needs a row with a true class and a positive weight, got none.")
+    # The last column belongs to rows without a prediction.
+    table = np.zeros((true.n_known, pred.n_known + 1))
+    np.add.at(table, (true.codes[counted], pred.codes[counted]), weight[counted])
+    visible = encode_partial_labels(visible_classes, unlabeled_value=None).classes
+    row, column = find_classes(true.classes, visible), find_classes(pred.classes, visible)
+    same_name = (row[:, np.newaxis] == column) & (row[:, np.newaxis] != UNLABELED)
+    no_class = find_classes([-1, unassigned], pred.classes)
+    novel = np.setdiff1d(np.flatnonzero(column == UNLABELED), no_class)
+    among_novel = table[row == UNLABELED][:, novel]
+    hits = table[:, :-1][same_name].sum() + among_novel[match_clusters(among_novel)].sum()
+    return float(hits / total)
 
 
 def _check_labels(y_true: Any, y_pred: Any) -> tuple[PartialLabels, np.ndarray]:

@@ -28,7 +28,7 @@ _HELD_BY_SEARCHES = (
     "sklearn_sslcluster.metrics._scorers._PartialLabelScorer",
     "sklearn_sslcluster.model_selection._hidden_class_evaluation.CodedScorer",
     "sklearn_sslcluster.model_selection._hidden_class_evaluation.HiddenClassScorer",
-    "sklearn_sslcluster.model_selection._hidden_class_evaluation.hidden_class_accuracy",
+    "sklearn_sslcluster.metrics._clustering.hidden_class_accuracy",
     "sklearn_sslcluster.model_selection._hidden_class_evaluation.label_free_score",
 )
 
