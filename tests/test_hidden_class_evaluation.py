@@ -12,8 +12,8 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 from sklearn.model_selection import KFold, cross_val_score
 
-from sklearn_sslcluster.model_selection import HiddenClassKFold, HiddenClassSearchCV
 from sklearn_sslcluster.metrics import hidden_class_accuracy
+from sklearn_sslcluster.model_selection import HiddenClassKFold, HiddenClassSearchCV
 from sklearn_sslcluster.model_selection._hidden_class_evaluation import HiddenClassScorer
 from tests.hidden_class_search_tools import SeededKMeans, blobs, fewest_clusters, objects, search_of, two_scores
 
