@@ -269,11 +269,11 @@ class WatchedDeepEmbedding(RemembersStart, DeepEmbeddedClustering):
     pass
 
 
-def noisy_blobs():
+def noisy_blobs(scale=3):
     """Four groups that four of 24 columns tell apart."""
     rng = np.random.RandomState(0)
     truth = np.arange(300) % 4
-    centers = 3 * rng.randn(4, 4)
+    centers = scale * rng.randn(4, 4)
     return np.c_[centers[truth] + rng.randn(300, 4), rng.randn(300, 20)], truth
 
 
@@ -298,6 +298,15 @@ def test_deep_embedded_clustering_mends_a_wrong_start_by_the_labels_of_few_rows(
     assert accuracy_of_start(model, X, truth) < 0.8
     unlabeled = y == -1
     assert (model.labels_ == truth)[unlabeled].mean() > 0.93
+    assert model.improved_
+
+
+def test_deep_embedded_clustering_mends_a_wrong_start_without_labels():
+    X, truth = noisy_blobs(scale=5)
+    model = WatchedDeepEmbedding(4, clustering_weight=0.01, max_pretrain_epochs=0, max_epochs=100, tol=None, n_init=1)
+    model.set_params(batch_size=64, optimizer__lr=3e-3, random_state=0).fit(X)
+    assert accuracy_of_start(model, X, truth) < 0.8
+    assert clustering_accuracy(truth, model.labels_) > 0.9
     assert model.improved_
 
 
@@ -542,6 +551,13 @@ def test_scoring_monitor_of_scikit_learn_logs_the_joint_epochs(blobs):
     scores = [entry["own"] for entry in monitor.get_logs().data if entry["task_name"] == "epoch"]
     assert len(scores) == 3
     assert scores[-1] == pytest.approx(model.score(X))
+
+
+@BOTH
+def test_without_a_tolerance_all_epochs_are_run(blobs, estimator):
+    settings = QUICK | {"max_pretrain_epochs": 15, "max_epochs": 40, "batch_size": 16}
+    early, whole = (estimator(3, tol=tol, **settings).fit(blobs[0]) for tol in (1e-3, None))
+    assert len(early.history_["joint"]) < 40 == len(whole.history_["joint"])
 
 
 class Interrupt(Stop):

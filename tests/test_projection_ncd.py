@@ -102,7 +102,7 @@ def test_known_classes_reveal_what_kmeans_does_not_see():
     X, y, truth = rows_on_a_ring()
     novel = y == -1
     blind = SemiSupervisedKMeans(8, random_state=0).fit(X, y)
-    model = ProjectionNCD(8, w=0.95, reconstruction="mean", max_epochs=150, random_state=0)
+    model = ProjectionNCD(8, w=0.95, reconstruction="mean", max_epochs=150, batch_size=512, random_state=0)
     model.set_params(optimizer__lr=5e-3).fit(X, y)
     assert clustering_accuracy(truth[novel], blind.labels_[novel]) < 0.7
     assert clustering_accuracy(truth[novel], model.labels_[novel]) > 0.95
@@ -257,6 +257,83 @@ def test_callback_sees_the_estimator_that_a_stop_would_leave(clusterer):
     np.testing.assert_array_equal(seen.cluster_centers_, stopped.cluster_centers_)
     np.testing.assert_array_equal(seen.labels_, stopped.labels_)
     assert seen.n_clusters_scores_ == stopped.n_clusters_scores_
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "n_rows", "expected"), [("auto", 100, 32), ("auto", 1600, 200), ("auto", 5000, 512), (64, 5000, 64)]
+)
+def test_steps_of_small_tables_have_fewer_rows(batch_size, n_rows, expected):
+    X = np.random.RandomState(0).normal(size=(n_rows, 3))
+    seen = []
+
+    class Recorded(OwnEncoder):
+        def forward(self, X):
+            if self.training:
+                seen.append(len(X))
+            return super().forward(X)
+
+    quick(2, encoder=Recorded, max_epochs=1, batch_size=batch_size).fit(X)
+    # The rest of the rows is a smaller batch, or joins the one before.
+    assert seen[0] == expected
+    assert len(seen) in (n_rows // expected, -(-n_rows // expected))
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_first_of_several_networks_is_the_one_that_is_trained_alone(normalize):
+    X, y, _ = blobs()
+    settings = {"encoder": NetworkSettings([6, 5], batch_norm=True), "max_epochs": 8, "normalize": normalize}
+    # The length at which gradients are cut is that of all networks together.
+    settings["optimizer"] = OptimizerSettings("adamw", lr=1e-2, max_grad_norm=None)
+    alone, three = quick(**settings).fit(X, y), quick(n_networks=3, **settings).fit(X, y)
+    Z = three.transform(X)
+    assert three.embedding_size_ == Z.shape[1] == 3 * alone.embedding_size_
+    parts = np.hsplit(Z * (np.sqrt(3) if normalize else 1), 3)
+    np.testing.assert_allclose(parts[0], alone.transform(X), atol=1e-5)
+    assert not np.allclose(parts[1], parts[0], atol=0.1)
+    if normalize:
+        np.testing.assert_allclose(np.linalg.norm(Z, axis=1), 1)
+    np.testing.assert_array_equal(three.predict(X)[y == -1], three.labels_[y == -1])
+
+
+def test_networks_side_by_side_compute_in_numpy_what_they_do_in_torch():
+    settings = NetworkSettings([7, 4], activation="tanh", batch_norm=True, dropout=0.2)
+    network = neural.build_projection(settings, settings, (50, 6), 3, 2, seed=0, n_networks=3)
+    rows = torch.tensor(np.random.RandomState(0).normal(size=(20, 6)), dtype=torch.float32)
+    encoder = network["encoder"]
+    for _ in range(3):
+        encoder(2 * rows + 1)
+    encoder.eval()
+    with torch.no_grad():
+        expected = torch.cat([member(rows) for member in encoder.members], dim=1).numpy()
+    np.testing.assert_allclose(neural.apply_layers(neural.export_layers(encoder), rows.numpy()), expected, atol=1e-6)
+
+
+def classes_of_parts():
+    """Ten classes of one to three groups each, half of them novel; half of the rows of the others are unlabeled."""
+    rng = np.random.RandomState(0)
+    truth = rng.randint(10, size=800)
+    centers = rng.normal(size=(10, 1, 8)) * 2.2 + rng.normal(size=(10, 3, 8))
+    part = rng.randint(3, size=800) % (1 + np.arange(10) % 3)[truth]
+    latent = centers[truth, part] + rng.normal(size=(800, 8))
+    X = np.tanh(latent @ rng.normal(size=(8, 16)) / 6) + 0.1 * rng.normal(size=(800, 16))
+    return X, np.where((truth >= 5) | (rng.rand(800) < 0.5), -1, truth), truth
+
+
+def test_several_networks_are_better_than_one_of_them_in_the_mean():
+    X, y, truth = classes_of_parts()
+    free = y == -1
+
+    def accuracy(seed, **settings):
+        model = ProjectionNCD(10, max_epochs=40, n_init=10, random_state=seed, **settings).fit(X, y)
+        return clustering_accuracy(truth[free], model.labels_[free])
+
+    assert accuracy(0, n_networks=4) > np.mean([accuracy(seed) for seed in range(4)]) + 0.01
+
+
+def test_own_module_stands_alone():
+    X, y, _ = blobs()
+    with pytest.raises(ValueError, match=r"n_networks=2 needs NetworkSettings as encoder, got .*OwnEncoder"):
+        quick(encoder=OwnEncoder, n_networks=2).fit(X, y)
 
 
 def test_training_rows_divide_the_copies_by_what_they_have_in_common():

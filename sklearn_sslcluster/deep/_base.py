@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from scipy.spatial.distance import cdist
 from scipy.special import softmax
 from sklearn.cluster import AgglomerativeClustering
 from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval
 
 from .. import neural
 from ..base import BaseCenterEstimator
@@ -50,8 +52,9 @@ class BaseDeepClustering(NeuralMixin, BaseCenterEstimator):
     _parameter_constraints: dict = {
         **{
             name: BaseCenterEstimator._parameter_constraints[name]
-            for name in ("n_clusters", "n_init", "tol", "k_max", "unlabeled_value", "random_state")
+            for name in ("n_clusters", "n_init", "k_max", "unlabeled_value", "random_state")
         },
+        "tol": [Interval(Real, 0, None, closed="left"), None],
         **NeuralMixin._neural_constraints,
         "encoder": "no_validation",
     }
@@ -136,7 +139,8 @@ class BaseDeepClustering(NeuralMixin, BaseCenterEstimator):
             self.max_epochs,
             refresh_every=refresh_every,
             tol=self.tol,
-            smallest_share=neural.SMALLEST_SHARE,
+            # Clusters of an encoder that has learned nothing come and go.
+            smallest_share=neural.SMALLEST_SHARE if phases or self.encoder == "identity" else 0.0,
             hold_out=False,
         )
         return [*phases, joint]

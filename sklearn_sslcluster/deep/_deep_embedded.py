@@ -41,8 +41,9 @@ class DeepEmbeddedClustering(BaseDeepClustering):
         Epochs of the joint phase at most.
     batch_size : int, default=256
         Rows of a training step.
-    tol : float, default=1e-3
-        The joint phase ends when no larger share of the rows changes its cluster between two looks.
+    tol : float or None, default=1e-3
+        The joint phase ends when no larger share of the rows changes its cluster between two looks. None: it runs for
+        all its epochs. Clusters may stay as they are for a while and move later, when the embedding has changed enough.
     n_init : int, default=20
         Runs of k-means in the embedding.
     k_max : int, default=None
@@ -122,7 +123,13 @@ class DeepEmbeddedClustering(BaseDeepClustering):
 
     The joint phase stops, with a warning, when its smallest cluster holds less than a tenth of the rows that the
     smallest one of the start held; the start is kept then, whatever its modularity. Clusters that are small from the
-    start are no such collapse.
+    start are no such collapse. Without pretraining clusters may vanish and come back, and only start and end are
+    compared.
+
+    *When not to use it.* The target sharpens the clusters there are, so that a wrong start is mostly confirmed: k-means
+    of a bad embedding stays what it is. Only where reconstruction outweighs the clusters (`clustering_weight` of 0.01
+    or less, an encoder that is not pretrained, ``tol=None``), or labels of some rows say otherwise, have clearly wrong
+    starts been seen to end right. :class:`DeepKMeans` moves more easily.
 
     Rows are trained on in lexicographic order (shuffled by the seed), as often as they stand in the table, these
     numbers divided by their greatest common divisor: the result does not depend on the order of the rows, nor on
@@ -163,7 +170,7 @@ class DeepEmbeddedClustering(BaseDeepClustering):
         max_pretrain_epochs: int = 100,
         max_epochs: int = 150,
         batch_size: int = 256,
-        tol: float = 1e-3,
+        tol: float | None = 1e-3,
         n_init: int = 20,
         k_max: int | None = None,
         checkpoint: Any = None,

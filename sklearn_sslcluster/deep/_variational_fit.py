@@ -120,7 +120,8 @@ class VariationalFit:
             tol=None,
             patience=_JOINT_PATIENCE,
             restore_best=True,
-            smallest_share=neural.SMALLEST_SHARE,
+            # Clusters of an encoder that has learned nothing come and go.
+            smallest_share=neural.SMALLEST_SHARE if estimator.max_pretrain_epochs else 0.0,
         )
         if not estimator.max_pretrain_epochs:
             return [joint]

@@ -17,6 +17,7 @@ from ..numerics import (
     MaximizationSettings,
     Mixture,
     MixtureTask,
+    StableSilhouette,
     choose_n_clusters,
     hard_mixture,
     labeled_moments,
@@ -120,7 +121,12 @@ class VariationalStart:
         problem = pose(embedding, self.codes, random_state)
         if estimator.n_clusters == "auto":
             self.n_wanted, self.scores["n_clusters_scores_"] = choose_n_clusters(
-                problem, estimator._candidates(n_known), LloydSettings(n_init), random_state, move_known=True
+                problem,
+                estimator._candidates(n_known),
+                LloydSettings(n_init),
+                random_state,
+                move_known=True,
+                criterion=StableSilhouette(),
             )
         else:
             self.n_wanted = n_known + estimator._n_novel_wanted(self.labels)

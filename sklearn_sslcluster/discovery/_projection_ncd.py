@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,6 +24,8 @@ from ._latent import BaseLatentDiscovery, adamw
 # Smaller tables get the network of one with 16 columns, the fewest of the paper.
 _NARROWEST = (12, 8)
 _MAX_ITER, _TOL = 300, 1e-4
+# Steps of an epoch at least, in batches neither too small for batch normalization nor larger than those of the paper.
+_STEPS_PER_EPOCH, _SMALLEST_BATCH, _LARGEST_BATCH = 8, 32, 512
 
 PROJECTION_NCD_SEARCH_SPACE = {
     "optimizer__lr": loguniform(1e-4, 1e-1),
@@ -70,12 +72,17 @@ class ProjectionNCD(BaseLatentDiscovery):
         columns (as for 16 columns if there are fewer), each with ReLU, batch normalization and dropout of 0.1; settings
         can be set as ``encoder__dropout`` and so on. A class of your own is called with (n_features, embedding size);
         models with one need torch to predict.
+    n_networks : int, default=1
+        Networks that are trained from different weights, and whose embeddings are clustered side by side. What they
+        make of the novel classes differs more than anything else between seeds; several steady it, and take as many
+        times as long.
     optimizer : OptimizerSettings, default=None
         How weights are updated; None for AdamW with weight decay 0.01. Settings can be set as ``optimizer__lr``.
     max_epochs : int, default=200
         Epochs of training.
-    batch_size : int, default=512
-        Rows of a training step.
+    batch_size : int or "auto", default="auto"
+        Rows of a training step. ``"auto"``: an eighth of the rows, at least 32 and at most the 512 of the paper, so
+        that small tables are trained in as many steps an epoch as large ones are at least.
     n_init : int, default=20
         Runs of k-means in the embedding.
     k_max : int, default=None
@@ -107,7 +114,7 @@ class ProjectionNCD(BaseLatentDiscovery):
     known_share_ : float
         Share of the unlabeled rows that lie nearest to a known class, in the embedding.
     embedding_size_ : int
-        Columns of the embedding.
+        Columns of the embedding, of all networks together.
     encoder_layers_ : list of dict
         Weights of the encoder.
     mean_, scale_ : ndarray of shape (n_features_in_,)
@@ -142,6 +149,7 @@ class ProjectionNCD(BaseLatentDiscovery):
 
     Differences from [1]_: unlabeled rows may belong to known classes (`unlabeled`). Clusters are found in the
     embedding as it was trained, of unit length, where the code drops the length and clusters the rows that are scored.
+    Several networks (`n_networks`) have embeddings of unit length each, which are divided by the root of their number.
     ``"auto"`` compares silhouettes of all rows, labeled ones in their classes, instead of those of the unlabeled rows
     alone, so that no novel class is a possible answer. Columns of comparable width share one scale; put a
     :class:`~sklearn.preprocessing.StandardScaler` before for the paper's z-scores. Batches are drawn anew in every
@@ -179,6 +187,8 @@ class ProjectionNCD(BaseLatentDiscovery):
         "normalize": ["boolean"],
         "unlabeled": [StrOptions({"mixed", "novel"})],
         "clusterer": [HasMethods(["fit"]), None],
+        "n_networks": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 2, None, closed="left"), StrOptions({"auto"})],
     }
     _nested: ClassVar[dict[str, Callable[[], Any]]] = {"encoder": _encoder, "optimizer": adamw}
 
@@ -193,9 +203,10 @@ class ProjectionNCD(BaseLatentDiscovery):
         clusterer: Any = None,
         embedding_size: float = 0.7,
         encoder: Any = None,
+        n_networks: int = 1,
         optimizer: Any = None,
         max_epochs: int = 200,
-        batch_size: int = 512,
+        batch_size: Any = "auto",
         n_init: int = 20,
         k_max: int | None = None,
         checkpoint: Any = None,
@@ -211,6 +222,7 @@ class ProjectionNCD(BaseLatentDiscovery):
         self.clusterer = clusterer
         self.embedding_size = embedding_size
         self.encoder = encoder
+        self.n_networks = n_networks
         self.optimizer = optimizer
         self.max_epochs = max_epochs
         self.batch_size = batch_size
@@ -301,6 +313,11 @@ class ProjectionNCD(BaseLatentDiscovery):
     def _assumes_novel(self) -> bool:
         return self.unlabeled == "novel"
 
+    def _rows_of_a_step(self, n_rows: int) -> int:
+        if self.batch_size != "auto":
+            return self.batch_size
+        return int(np.clip(n_rows // _STEPS_PER_EPOCH, _SMALLEST_BATCH, _LARGEST_BATCH))
+
     def _default_hidden(self, n_features: int) -> list[int]:
         return [max(3 * n_features // 4, _NARROWEST[0]), max(n_features // 2, _NARROWEST[1])]
 
@@ -309,8 +326,11 @@ class ProjectionNCD(BaseLatentDiscovery):
         encoder = self._encoder_settings(S.shape[1])
         mirrored = encoder
         if not isinstance(encoder, NetworkSettings):
+            if self.n_networks > 1:
+                raise ValueError(f"n_networks={self.n_networks} needs NetworkSettings as encoder, got {encoder!r}.")
             mirrored = _encoder().set_params(hidden=self._default_hidden(S.shape[1]))
-        network = neural.build_projection(encoder, mirrored, S.shape, self._n_outputs(S.shape[1]), n_known, seed)
+        n_outputs = self._n_outputs(S.shape[1])
+        network = neural.build_projection(encoder, mirrored, S.shape, n_outputs, n_known, seed, self.n_networks)
         summed = self.reconstruction == "sum"
         objective = neural.ClassifiedReconstruction(self.w if n_known else 0.0, summed=summed, normalize=self.normalize)
         phases = [neural.Phase("projection", objective, self.max_epochs)]
@@ -319,7 +339,10 @@ class ProjectionNCD(BaseLatentDiscovery):
     def _placed(self, layers: list[dict[str, Any]], S: np.ndarray) -> np.ndarray:
         """Standardized rows in the embedding."""
         Z = self._apply(layers, S)
-        return neural.apply_layers([{"kind": "normalize"}], Z) if self.normalize else Z
+        if not self.normalize:
+            return Z
+        parts = [neural.apply_layers([{"kind": "normalize"}], part) for part in np.hsplit(Z, self.n_networks)]
+        return np.hstack(parts) / np.sqrt(self.n_networks)
 
     def _represent(self, X: np.ndarray) -> np.ndarray:
         return self._placed(self.encoder_layers_, self._network_rows(X))

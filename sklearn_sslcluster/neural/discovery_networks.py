@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .networks import build_encoder, build_head, build_perceptron
+from .networks import SideBySide, build_encoder, build_head, build_perceptron
 from .settings import NetworkSettings
 
 
@@ -21,9 +21,15 @@ def _seeded(seed: int) -> Iterator[None]:
 
 
 def build_projection(
-    encoder: Any, decoder: NetworkSettings, shape: tuple[int, int], n_outputs: int, n_known: int, seed: int
+    encoder: Any,
+    decoder: NetworkSettings,
+    shape: tuple[int, int],
+    n_outputs: int,
+    n_known: int,
+    seed: int,
+    n_networks: int = 1,
 ) -> nn.ModuleDict:
-    """Encoder, decoder, and a head for the known classes.
+    """Encoder, decoder, and a head for the known classes; or several of them, whose encoders stand side by side.
 
     Parameters
     ----------
@@ -34,17 +40,25 @@ def build_projection(
         Rows and columns of the table.
     n_outputs, n_known : int
     seed : int
+    n_networks : int, default=1
     """
     n_rows, n_features = shape
+    widths = decoder.widths(n_rows, n_features)[::-1]
     with _seeded(seed):
-        widths = decoder.widths(n_rows, n_features)[::-1]
-        return nn.ModuleDict(
+        members = [
             {
                 "encoder": build_encoder(encoder, n_rows, n_features, n_outputs),
                 "decoder": build_perceptron(n_outputs, widths, n_features, decoder),
                 "head": build_head(n_outputs, max(n_known, 1)),
             }
-        )
+            for _ in range(n_networks)
+        ]
+    if n_networks == 1:
+        return nn.ModuleDict(members[0])
+    parts: dict[str, nn.Module] = {
+        name: nn.ModuleList([member[name] for member in members]) for name in ("decoder", "head")
+    }
+    return nn.ModuleDict({"encoder": SideBySide([member["encoder"] for member in members]), **parts})
 
 
 def build_tabular(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
+from .networks import SideBySide
 from .objectives import Batch, Objective
 
 _LEAST_PROBABILITY = 1e-7
@@ -17,6 +19,8 @@ _LEAST_PROBABILITY = 1e-7
 
 class ClassifiedReconstruction(Objective):
     """Cross-entropy of the known classes and squared error of the decoded rows: ``w * L_CE + (1 - w) * L_MSE``.
+
+    The sum of it over networks that are side by side.
 
     Parameters
     ----------
@@ -35,15 +39,22 @@ class ClassifiedReconstruction(Objective):
         self.w, self.summed, self.normalize = w, summed, normalize
 
     def loss(self, batch: Batch, network: nn.ModuleDict) -> torch.Tensor:
-        embedding = network["encoder"](batch.rows)
+        parts: Any = [network[name] for name in self.requires]
+        if not isinstance(parts[0], SideBySide):
+            return self._loss(batch, *parts)
+        members = zip(parts[0].members, *parts[1:], strict=True)
+        return torch.stack([self._loss(batch, *member) for member in members]).sum()
+
+    def _loss(self, batch: Batch, encoder: nn.Module, decoder: nn.Module, head: nn.Module) -> torch.Tensor:
+        embedding = encoder(batch.rows)
         if self.normalize:
             embedding = functional.normalize(embedding, dim=1)
-        squares = (network["decoder"](embedding) - batch.rows) ** 2
+        squares = (decoder(embedding) - batch.rows) ** 2
         rebuilt = (squares.sum(dim=1) if self.summed else squares.mean(dim=1)).mean()
         labeled = batch.codes >= 0
         if not labeled.any():
             return (1 - self.w) * rebuilt
-        classified = functional.cross_entropy(network["head"](embedding[labeled]), batch.codes[labeled])
+        classified = functional.cross_entropy(head(embedding[labeled]), batch.codes[labeled])
         return self.w * classified + (1 - self.w) * rebuilt
 
 

@@ -148,7 +148,7 @@ class NeuralMixin:
             fingerprint = joblib.hash((type(self).__name__, np.asarray(X), np.asarray(codes), described, seed))
         settings = TrainingSettings(
             optimizer=self.optimizer or self._nested["optimizer"](),  # type: ignore[attr-defined]
-            batch_size=self.batch_size,  # type: ignore[attr-defined]
+            batch_size=self._rows_of_a_step(len(X)),
             seed=seed,
             device=self._torch_device(),
             validation_share=validation_share,
@@ -156,6 +156,10 @@ class NeuralMixin:
             fingerprint=fingerprint,
         )
         return Trainer(X, codes, network, settings, on_epoch).train(phases)
+
+    def _rows_of_a_step(self, n_rows: int) -> int:
+        """Rows of a training step, for a table of so many."""
+        return self.batch_size  # type: ignore[attr-defined]
 
     def _weights(self, trained: Any, phase: str | None = None) -> list[dict[str, Any]]:
         """Fitted attribute ``encoder_layers_``: at the end of training, or as it was at the start of a phase."""

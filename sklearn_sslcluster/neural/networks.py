@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.linalg import block_diag
 from torch import nn
 
 from .settings import NetworkSettings
@@ -27,6 +28,17 @@ class Normalize(nn.Module):
 
     def forward(self, Z: torch.Tensor) -> torch.Tensor:
         return nn.functional.normalize(Z, dim=1)
+
+
+class SideBySide(nn.Module):
+    """Networks that read the same rows; their outputs stand next to each other."""
+
+    def __init__(self, members: list[nn.Module]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        return torch.cat([member(X) for member in self.members], dim=1)
 
 
 def build_perceptron(n_inputs: int, hidden: list[int], n_outputs: int, settings: NetworkSettings) -> nn.Sequential:
@@ -120,6 +132,9 @@ def export_layers(module: nn.Module) -> list[dict[str, Any]] | None:
                 return None
             layers += below
         return layers
+    if isinstance(module, SideBySide):
+        exported = [export_layers(member) for member in module.members]
+        return None if None in exported else _side_by_side(exported)  # type: ignore[arg-type]
     if isinstance(module, nn.Linear):
         bias = np.zeros(module.out_features) if module.bias is None else _array(module.bias)
         return [{"kind": "linear", "weight": _array(module.weight), "bias": bias}]
@@ -132,6 +147,17 @@ def export_layers(module: nn.Module) -> list[dict[str, Any]] | None:
         return [{"kind": "normalize"}]
     kind = _KINDS.get(type(module))
     return None if kind is None else [{"kind": kind}]
+
+
+def _side_by_side(networks: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Layers of one network that computes what networks of the same shape do, each in columns of its own."""
+    layers: list[dict[str, Any]] = []
+    for stage, same in enumerate(zip(*networks, strict=True)):
+        merged = {name: np.concatenate([layer[name] for layer in same]) for name in same[0] if name != "kind"}
+        if same[0]["kind"] == "linear" and stage:
+            merged["weight"] = block_diag(*(layer["weight"] for layer in same))
+        layers.append({"kind": same[0]["kind"], **merged})
+    return layers
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:

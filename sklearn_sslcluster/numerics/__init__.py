@@ -92,5 +92,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "nystrom",
         ],
         "split_merge": ["MoveSettings", "SplitMergeRun"],
+        "stability": ["StableSilhouette"],
     },
 )
