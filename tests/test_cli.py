@@ -58,8 +58,12 @@ def table(folder):
     return frame
 
 
+# The quickest method, where the method is not what a test is about.
+QUICK = ["--method", "semi-supervised-kmeans"]
+
+
 def discover(*args, name="customers.csv", n_clusters="4"):
-    return main(["discover", name, "--label", "segment", "--n-clusters", n_clusters, *args])
+    return main(["discover", name, "--label", "segment", "--n-clusters", n_clusters, *QUICK, *args])
 
 
 def cells(name):
@@ -492,7 +496,7 @@ def test_no_progress_in_a_log_file(table, capsys):
 
 
 def test_demo_prints_the_accuracy(folder, capsys):
-    assert main(["discover", "--demo", "--n-clusters", "10"]) == 0
+    assert main(["discover", "--demo", "--n-clusters", "10", *QUICK]) == 0
     out = capsys.readouterr().out
     shares = re.search(
         r"accuracy on the 1,347 unlabeled rows: (\S+)% \(known classes (\S+)%, new classes (\S+)%\)", out
@@ -503,13 +507,41 @@ def test_demo_prints_the_accuracy(folder, capsys):
 
 
 def test_demo_can_be_saved_and_predicted(folder):
-    assert main(["discover", "--demo", "--n-clusters", "10", "-o", "digits.csv", "--model", "m.skops"]) == 0
+    assert main(["discover", "--demo", "--n-clusters", "10", *QUICK, "-o", "digits.csv", "--model", "m.skops"]) == 0
     labeled = result("digits.csv")
     labeled.drop(columns=["digit_discovered", "is_novel"]).to_csv("plain.csv", index=False)
     assert main(["predict", "plain.csv", "--model", "m.skops", "-o", "predicted.csv"]) == 0
     unlabeled = labeled["digit"] == ""
     same = labeled["digit_discovered"] == result("predicted.csv")["digit_discovered"]
     assert same[unlabeled].all()
+
+
+def test_by_default_the_method_is_chosen_and_the_report_says_why(table, capsys):
+    assert main(["discover", "customers.csv", "--label", "segment", "-o", "labeled.csv", "--model", "m.skops"]) == 0
+    out = capsys.readouterr().out
+    assert "chosen among" in out
+    assert "k-means" in out
+    found = result("labeled.csv")
+    assert found["segment_discovered"].nunique() == 4
+    found.drop(columns=["segment_discovered", "is_novel"]).to_csv("plain.csv", index=False)
+    assert main(["predict", "plain.csv", "--model", "m.skops", "-o", "predicted.csv"]) == 0
+    unlabeled = found["segment"] == ""
+    same = found["segment_discovered"] == result("predicted.csv")["segment_discovered"]
+    assert same[unlabeled].all()
+
+
+def test_time_budget_is_kept_for_the_choice(table, capsys):
+    assert discover("--method", "auto", "--time-budget", "0.001") == 0
+    assert "chosen among" in capsys.readouterr().out
+    assert discover("--time-budget", "5") == 2
+    assert "--time-budget goes with --method auto" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "inf", "soon"])
+def test_time_budget_is_a_number_of_seconds(table, capsys, seconds):
+    with pytest.raises(SystemExit):
+        discover("--method", "auto", "--time-budget", seconds)
+    assert "expected a number of seconds above 0" in capsys.readouterr().err
 
 
 def test_version(capsys):

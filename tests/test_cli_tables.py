@@ -34,7 +34,8 @@ def table(folder):
 
 
 def discover(*args):
-    return main(["discover", "customers.csv", "--label", "segment", "--n-clusters", "4", *args])
+    quick = ["--method", "semi-supervised-kmeans"]
+    return main(["discover", "customers.csv", "--label", "segment", "--n-clusters", "4", *quick, *args])
 
 
 @pytest.mark.parametrize("number", ["{},5", "{},234", "-{}.000,50", "{} 000,5", "{},000.75", "{}'000,5", "{},5e3"])

@@ -36,6 +36,7 @@ TEST_PARAMETERS = {
     "LikelihoodAdjustedSDP": {"n_init": 1, "max_outer": 3, "max_iter": 200},
     "NCDKMeans": {"n_init": 2, "max_iter": 20},
     "NCDSpectralClustering": {"max_iter": 50},
+    "NovelClassDiscovery": {"n_splits": 2, "max_rows": 100, "k_max": 8},
     "NeighborEmbeddingClustering": {"n_init": 2, "max_epochs": 10, "k_max": 8},
     "ProbabilisticPartitivePartitioning": {"n_repeats": 2, "max_iter": 20},
     "ProjectionNCD": {"max_epochs": 30, "n_init": 2},
@@ -51,8 +52,11 @@ ESTIMATORS = {name: cls for name, cls in ALL_ESTIMATORS.items() if hasattr(cls, 
 
 
 def may_import_heavy_libraries(cls):
-    """Importing torch is what estimators with a network are for, and importing cvxpy what the room `sdp` is for."""
-    return issubclass(cls, NeuralMixin) or cls.__module__.split(".")[1] == "sdp"
+    """Importing torch is what estimators with a network are for, and importing cvxpy what the room `sdp` is for.
+
+    The room `auto` has networks among its candidates.
+    """
+    return issubclass(cls, NeuralMixin) or cls.__module__.split(".")[1] in ("auto", "sdp")
 
 
 def quick_instance(name):

@@ -13,6 +13,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+import sklearn_sslcluster.auto
 import sklearn_sslcluster.deep
 import sklearn_sslcluster.discovery
 import sklearn_sslcluster.mixture
@@ -99,6 +100,7 @@ def test_commands_are_those_of_the_checks(path):
 @pytest.mark.parametrize(
     "room",
     [
+        sklearn_sslcluster.auto,
         sklearn_sslcluster.deep,
         sklearn_sslcluster.discovery,
         sklearn_sslcluster.mixture,

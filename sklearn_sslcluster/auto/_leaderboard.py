@@ -1,0 +1,64 @@
+"""The table of candidates: stored as arrays, shown as a DataFrame."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from ._candidates import Candidate, described
+from ._search import Findings
+
+
+class LeaderboardMixin:
+    """Mixin of estimators that compare candidates: what they saw, as a table."""
+
+    @property
+    def leaderboard_(self) -> Any:
+        """The candidates, best first, as a DataFrame (needs pandas).
+
+        Its columns: ``candidate`` and ``parameters``; ``strength``, by which they are ranked; ``hidden_accuracy``, the
+        mean accuracy on hidden classes, with its standard error ``se`` and the number of ``trials``; ``agreement`` with
+        the other candidates; ``seconds`` of all its fits; ``weight``, its share of the votes, 0 for those that were not
+        kept.
+        """
+        check_is_fitted(self, "leaderboard_data_")
+        from pandas import DataFrame
+
+        return DataFrame(self.leaderboard_data_)  # type: ignore[attr-defined]
+
+    @property
+    def best_estimator_(self) -> Any:
+        """The first of ``estimators_``: a pipeline that can be used by itself, with codes for class names."""
+        check_is_fitted(self, "estimators_")
+        return self.estimators_[0]  # type: ignore[attr-defined]
+
+    def _board(
+        self, candidates: list[Candidate], findings: Findings, kept: np.ndarray, weights: np.ndarray
+    ) -> dict[str, Any]:
+        """The fitted attributes ``leaderboard_data_`` and ``trial_scores_``."""
+        evidence = findings.evidence
+        strengths = evidence.strengths(self.selection)  # type: ignore[attr-defined]
+        # What was kept first, since those that were in all trials are compared among themselves.
+        rank = np.full(len(candidates), len(candidates))
+        rank[findings.alive] = len(candidates) - 1
+        rank[kept] = np.arange(len(kept))
+        order = np.lexsort((np.arange(len(candidates)), -strengths, rank))
+        weight = np.zeros(len(candidates))
+        weight[kept] = weights
+        n_trials = np.isfinite(evidence.scores).sum(axis=1)
+        return {
+            "leaderboard_data_": {
+                "candidate": [candidates[i].name for i in order],
+                "parameters": [described(candidates[i].params) for i in order],
+                "strength": strengths[order],
+                "hidden_accuracy": np.where(n_trials > 0, evidence.means(), np.nan)[order],
+                "se": evidence.errors()[order],
+                "trials": n_trials[order],
+                "agreement": evidence.agreement[order],
+                "seconds": findings.seconds[order],
+                "weight": weight[order],
+            },
+            "trial_scores_": evidence.scores[order],
+        }

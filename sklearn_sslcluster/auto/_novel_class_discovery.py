@@ -1,0 +1,360 @@
+"""Novel class discovery without choosing a method: a portfolio, chosen by hiding known classes."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from ..base import check_range, fit_method
+from ..engine import RowBlocks, fit_progress
+from ..labels import PartialLabels, warn_user
+from ..numerics import pose_problem
+from ._candidates import default_candidates, expand
+from ._choice import choose
+from ._count import count_novel
+from ._leaderboard import LeaderboardMixin
+from ._members import fit_member
+from ._search import Clock, Findings, Sample, estimate_known_share, explore, n_hidden_in, row_sample, settle_case
+from ._trials import Trial, make_trials
+from ._voting import VotingMixin
+
+_FEWEST_FOR_CHOICE = 12
+_COUNTING_ROWS = 2000
+_MOST_COUNTING_TRIALS = 5
+# Time of a fit grows about like this power of the rows.
+_GROWTH = 1.3
+
+
+class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
+    """Find new classes with the method that best finds known ones when they are hidden.
+
+    Which method suits a table, and how many new classes there are, nobody can see from the new classes themselves.
+    But known classes can be hidden: this estimator hides some of them, lets a portfolio of pipelines look for them,
+    keeps those that do it best, and lets them vote. The number of classes is counted by criteria whose errors were seen
+    in the same way.
+
+    Parameters
+    ----------
+    n_clusters : int or "auto", default="auto"
+        Number of classes, known and novel together. An int below the number of known classes is raised to it, with a
+        warning. ``"auto"`` counts, see Notes; the answer may be no new class, or one.
+    unlabeled : {"auto", "mixed", "novel"}, default="auto"
+        Whether unlabeled rows may belong to known classes. ``"auto"`` takes them for all novel if less than 3 % of them
+        look known (``known_share_``).
+    candidates : "default" or list, default="default"
+        Entries (name, pipeline, grid) or (name, pipeline): clusterers of this package or of scikit-learn with a
+        ``predict``, or pipelines that end with one, and a grid of their parameters. See :func:`default_candidates`.
+    selection : {"robust", "hidden-classes"}, default="robust"
+        Candidates are ranked by the accuracy on hidden classes and, to a lesser degree, by their agreement with the
+        others on the unlabeled rows; or by the accuracy alone.
+    consensus : bool, default=True
+        Keep up to three candidates that come close to the best, and let them vote. Otherwise the best one is kept.
+    n_splits : int, default=8
+        Trials at most, each of which hides other known classes. All candidates get three, the better two fifths (at least
+        five) the others.
+    n_hidden : int, default=None
+        Known classes hidden in a trial; None for half of them, rounded up, but at least two.
+    time_budget : float, default=None
+        Seconds after which no further trial begins. Half of them are for the first fits; at least one candidate is
+        fitted. Answers then depend on the machine.
+    max_rows : int, default=2000
+        Distinct rows on which candidates are compared. What is kept is fitted to all rows.
+    k_max : int, default=None
+        Largest number of classes that ``n_clusters="auto"`` answers; None for ``max(30, 3 * n_known)``.
+    n_jobs : int, default=None
+        Fits that run at the same time. ``None`` means 1 outside a :func:`joblib.parallel_config` context.
+    refit : bool, default=True
+        Fit what was chosen to all rows. Otherwise there is a ``leaderboard_`` and nothing to predict with.
+    unlabeled_value : int, str, bool or None, default=-1
+        Value of `y` that stands for "no label", besides None, NaN and ``pd.NA``.
+    random_state : int, RandomState instance or None, default=None
+        Draws the sample and the classes to hide, and is the seed of all candidates that have none.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_clusters_,)
+        Names of the classes: known ones in sorted order, then novel ones by decreasing size.
+    novel_classes_ : ndarray of shape (n_novel,)
+        Names of the novel classes.
+    labels_ : ndarray of shape (n_samples,)
+        Class of each training row: its label, or what ``predict`` says.
+    confidence_ : ndarray of shape (n_samples,)
+        Share of the votes for it; 1 for labeled rows.
+    n_clusters_ : int
+        Number of classes, known ones included.
+    n_clusters_interval_ : tuple of int
+        Between these numbers lie the answers of the counters with four fifths of the votes; twice ``n_clusters_``
+        where the number was given.
+    n_clusters_votes_ : dict of str to tuple
+        With ``n_clusters="auto"``, of each counter: its answer (known classes included), its mean relative error where
+        classes were hidden (nan if none could be), its share of the votes.
+    known_share_ : float
+        Estimated share of the unlabeled rows that belong to known classes.
+    unlabeled_ : {"mixed", "novel"}
+        The case that was taken.
+    estimators_ : list of Pipeline
+        What was kept, best first, fitted with codes for class names.
+    weights_ : ndarray of shape (n_kept,)
+        Their votes.
+    hidden_classes_ : list of ndarray
+        Names of the classes that each trial hid.
+    leaderboard_ : pandas.DataFrame
+        The candidates, best first.
+    distance_quantiles_ : ndarray of shape (n_clusters_, 101)
+        Percentiles of the distance of the training rows of each class to the nearest other reference row, for
+        ``predict(X, reject=...)``.
+    reference_rows_ : ndarray of shape (n_references, n_features)
+        At most 2,000 distinct training rows.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, when all are strings.
+
+    Warns
+    -----
+    UserWarning
+        If fewer than three classes are known: the choice then rests on little.
+
+    See Also
+    --------
+    sklearn_sslcluster.model_selection.HiddenClassSearchCV : Searches the parameters of one pipeline.
+    sklearn_sslcluster.discovery.KnownClassMetric : The metric that half of the candidates begin with.
+
+    Notes
+    -----
+    *Trials.* In a trial only the labeled rows take part, since only there is it known which classes there are. Some
+    classes are hidden; where unlabeled rows belong to known classes, too, a like share of the rows of the visible ones
+    loses its labels. A candidate is scored by :func:`~sklearn_sslcluster.metrics.hidden_class_accuracy` on the rows
+    without a label. (Algorithm 1 of [1]_ has all rows take part. On random class splits of twelve tables accuracies
+    in trials of labeled rows told much better which candidate was best.)
+
+    *Choice.* Candidates are ranked by
+
+    .. math:: \\text{mean accuracy on hidden classes} + 0.3 \\times \\text{mean adjusted Rand index with the others}
+
+    where the second term looks at the partitions of the unlabeled rows: what several methods agree on is seldom wrong.
+    If fewer than three classes are known, the agreement of a partition with that of the same candidate on 70 % of the
+    rows is added. Up to three candidates within 0.1 of the best are kept.
+
+    *Number of classes.* Rows are embedded by t-SNE, in their columns and in a metric learned from the visible classes,
+    and counted in the embedding by the Bayesian information criterion of a mixture and by the silhouette of k-means:
+    four counters. Each counts hidden classes, too. Half of the bias that it shows there is taken from its answer, and
+    it votes with :math:`(0.1 + e)^{-2}`, where :math:`e` is the mean relative error that is left. The result is the
+    weighted median.
+
+    *Consensus.* Novel classes of the candidates that are kept are matched one to one with what all of them vote for.
+
+    References
+    ----------
+    .. [1] C. Troisemaine, A. Reiffers-Masson, S. Gosselin, V. Lemaire, S. Vaton, "A practical approach to novel class
+       discovery in tabular data", Data Mining and Knowledge Discovery, 2024.
+
+    Examples
+    --------
+    >>> from sklearn_sslcluster.auto import NovelClassDiscovery
+    >>> from sklearn_sslcluster.datasets import make_partially_labeled_blobs
+    >>> X, y, y_true = make_partially_labeled_blobs(150, n_known=3, n_novel=2, random_state=0)
+    >>> model = NovelClassDiscovery(n_splits=2, random_state=0).fit(X, y)
+    >>> model.novel_classes_, model.unlabeled_
+    (array([3, 4]), 'novel')
+    """
+
+    _parameter_constraints: dict = {
+        "n_clusters": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "unlabeled": [StrOptions({"auto", "mixed", "novel"})],
+        "candidates": [StrOptions({"default"}), list, tuple],
+        "selection": [StrOptions({"robust", "hidden-classes"})],
+        "consensus": ["boolean"],
+        "n_splits": [Interval(Integral, 1, None, closed="left")],
+        "n_hidden": [Interval(Integral, 1, None, closed="left"), None],
+        "time_budget": [Interval(Real, 0, None, closed="neither"), None],
+        "max_rows": [Interval(Integral, 10, None, closed="left")],
+        "k_max": [Interval(Integral, 1, None, closed="left"), None],
+        "n_jobs": [Integral, None],
+        "refit": ["boolean"],
+        "unlabeled_value": [Integral, str, "boolean", None],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        n_clusters: Any = "auto",
+        *,
+        unlabeled: str = "auto",
+        candidates: Any = "default",
+        selection: str = "robust",
+        consensus: bool = True,
+        n_splits: int = 8,
+        n_hidden: int | None = None,
+        time_budget: float | None = None,
+        max_rows: int = 2000,
+        k_max: int | None = None,
+        n_jobs: int | None = None,
+        refit: bool = True,
+        unlabeled_value: Any = -1,
+        random_state: Any = None,
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.unlabeled = unlabeled
+        self.candidates = candidates
+        self.selection = selection
+        self.consensus = consensus
+        self.n_splits = n_splits
+        self.n_hidden = n_hidden
+        self.time_budget = time_budget
+        self.max_rows = max_rows
+        self.k_max = k_max
+        self.n_jobs = n_jobs
+        self.refit = refit
+        self.unlabeled_value = unlabeled_value
+        self.random_state = random_state
+
+    @fit_method
+    def fit(self, X: Any, y: Any = None, init_from: Any = None) -> NovelClassDiscovery:
+        """Choose by hiding known classes, then find the new ones.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training rows.
+        y : array-like of shape (n_samples,), default=None
+            Partial labels: ints, strings, bools or categories, and -1, None, NaN or ``pd.NA`` for rows without one.
+        init_from : fitted estimator, default=None
+            An earlier model of the same columns, whose names novel classes keep: a class is named like that of the
+            earlier model with which it shares most of its unlabeled rows.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If `X` has NaN or infinite values, `y` has another length or holds floats that are not whole numbers,
+            `n_hidden` leaves no known class visible, `candidates` is malformed, or all candidates fail.
+        TypeError
+            If `y` holds values that are no labels, dates for example.
+        """
+        clock = Clock(self.time_budget)
+        X = self._check_rows(X, reset=True)
+        labels = self._encode_labels(y, X)
+        random_state = check_random_state(self.random_state)
+        check_range(pose_problem(RowBlocks(X, (None, None)), 0, np.random.RandomState(0)), X.dtype)
+        seed = int(random_state.randint(np.iinfo(np.int32).max // 2))
+        sample = self._draw_sample(X, labels, random_state)
+        trials = self._make_trials(sample, random_state)
+        with fit_progress(self, X, y, max_steps=None, step_name="round") as step:
+            n_wanted, counted = self._count(sample, trials, labels, seed)
+            candidates = self._expand(sample)
+            findings = explore(
+                candidates, sample, trials, n_wanted, (seed, self.n_jobs, self.selection), clock, lambda: step()
+            )
+        if not len(findings.alive):
+            error = next((outcome.error for outcome in findings.outcomes if outcome.error is not None), None)
+            raise ValueError(f"No candidate could be fitted; the first error: {error}") from error
+        kept, weights = choose(findings.evidence, findings.alive, self.selection, consensus=self.consensus)
+        fitted = {
+            **counted,
+            **self._board(candidates, findings, kept, weights),
+            "known_share_": sample.known_share,
+            "unlabeled_": sample.unlabeled,
+            "hidden_classes_": [labels.classes[trial.hidden] for trial in trials],
+        }
+        if self.refit:
+            members = self._fit_members(
+                [candidates[i].pipeline for i in kept], findings, kept, X, labels, n_wanted, seed, clock
+            )
+            fitted |= self._attributes(members, weights[: len(members)], X, labels, n_wanted)
+            self._warn_if_fewer(n_wanted, fitted["n_clusters_"])
+        self._warn_if_little_is_known(labels, sample)
+        self._set_fitted(**fitted)
+        if init_from is not None and self.refit:
+            self._keep_names(X[labels.unlabeled], init_from)
+        return self
+
+    def _draw_sample(self, X: np.ndarray, labels: PartialLabels, random_state: np.random.RandomState) -> Sample:
+        rows = row_sample(X, labels.codes, self.max_rows, random_state)
+        codes = labels.codes[rows].astype(np.int64)
+        share = estimate_known_share(np.asarray(X[rows], dtype=np.float64), codes)
+        return Sample(X[rows], codes, settle_case(self.unlabeled, share, labels.n_known), share)
+
+    def _make_trials(self, sample: Sample, random_state: np.random.RandomState) -> list[Trial]:
+        n_known = int(sample.codes.max(initial=-1)) + 1
+        n_hidden = n_hidden_in(n_known, self.n_hidden)
+        if not sample.free.any() or (~sample.free).sum() < _FEWEST_FOR_CHOICE:
+            return []
+        return make_trials(sample.codes, n_hidden, self.n_splits, sample.masked_share, random_state)
+
+    def _count(
+        self, sample: Sample, trials: list[Trial], labels: PartialLabels, seed: int
+    ) -> tuple[int, dict[str, Any]]:
+        """(number of classes, fitted attributes)."""
+        if self.n_clusters != "auto":
+            n_wanted = labels.n_known + self._n_novel_wanted(labels)
+            return n_wanted, {"n_clusters_interval_": (n_wanted, n_wanted), "n_clusters_votes_": {}}
+        ks = self._candidates(labels.n_known)
+        settings = (sample.unlabeled, ks[-1] - labels.n_known, seed)
+        counted = count_novel(
+            sample.X[:_COUNTING_ROWS],
+            sample.codes[:_COUNTING_ROWS],
+            trials[:_MOST_COUNTING_TRIALS],
+            settings,
+            self.n_jobs,
+        )
+        n_known = labels.n_known
+        lowest = 0 if n_known else 1
+        low, chosen, high = (max(n, lowest) + n_known for n in (counted.low, counted.n_novel, counted.high))
+        told = zip(counted.names, counted.answers, counted.errors, counted.votes, strict=True)
+        return chosen, {
+            "n_clusters_interval_": (low, high),
+            "n_clusters_votes_": {
+                name: (int(answer) + n_known, float(error), float(share)) for name, answer, error, share in told
+            },
+        }
+
+    def _expand(self, sample: Sample) -> list:
+        if not isinstance(self.candidates, str):
+            return expand(self.candidates)
+        n_known = int(sample.codes.max(initial=-1)) + 1
+        free = int(sample.free.sum())
+        listed = default_candidates(sample.unlabeled, n_unlabeled=free, n_features=sample.X.shape[1], n_known=n_known)
+        # Nothing to choose with: the simplest will do.
+        return expand(listed[:1] if free < _FEWEST_FOR_CHOICE else listed)
+
+    def _fit_members(
+        self,
+        pipelines: list[Any],
+        findings: Findings,
+        kept: np.ndarray,
+        X: np.ndarray,
+        labels: PartialLabels,
+        n_wanted: int,
+        seed: int,
+        clock: Clock,
+    ) -> list[Any]:
+        """What was kept, fitted to all rows; within a budget the first one, and others while time allows."""
+        members: list[Any] = []
+        growth = (
+            (len(X) / max(len(findings.outcomes[0].codes), 1)) ** _GROWTH
+            if findings.outcomes[0].codes is not None
+            else 1.0
+        )
+        for number, pipeline in zip(kept, pipelines, strict=True):
+            if members and not clock.allows(findings.outcomes[number].seconds * growth):
+                break
+            members.append(fit_member(pipeline, X, labels.codes.astype(np.int64), n_wanted, seed))
+        return members
+
+    def _warn_if_little_is_known(self, labels: PartialLabels, sample: Sample) -> None:
+        if labels.n_known < 3 and sample.free.any() and labels.n_known:
+            warn_user(
+                f"Only {labels.n_known} known classes: what was chosen rests on the agreement and the stability of "
+                "the candidates, since there are too few classes to hide. Label rows of more classes, or look at "
+                "leaderboard_."
+            )

@@ -1,0 +1,237 @@
+"""The search of `NovelClassDiscovery`: what is tried on which rows, within the time there is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..labels import UNLABELED
+from ..numerics import share_of_known, whitening, within_scatter
+from ._candidates import Candidate
+from ._choice import Evidence, survivors
+from ._trials import Outcome, Trial, agreement, n_hidden_by_default, run_all
+
+# Below this share of unlabeled rows that look known, they are taken to be all novel.
+_LARGEST_NOVEL_SHARE = 0.03
+_SHRINKAGE = 0.2
+# Trials that all candidates get, and how many of the candidates get the rest.
+_FIRST_TRIALS, _KEPT_SHARE, _FEWEST_KEPT = 3, 0.4, 5
+# Share of the rows on which the stability of a partition is looked at.
+_RESAMPLED = 0.7
+_FEW_KNOWN = 3
+
+
+@dataclass
+class Clock:
+    """Seconds that are left; without a budget there is no end to them."""
+
+    budget: float | None
+    start: float = field(default_factory=time.perf_counter)
+
+    @property
+    def elapsed(self) -> float:
+        return time.perf_counter() - self.start
+
+    def allows(self, seconds: float) -> bool:
+        return self.budget is None or self.elapsed + seconds <= self.budget
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Rows on which candidates are compared.
+
+    Attributes
+    ----------
+    X : ndarray of shape (n_rows, n_features)
+    codes : ndarray of shape (n_rows,)
+        Known classes, ``UNLABELED`` elsewhere.
+    unlabeled : {"mixed", "novel"}
+    known_share : float
+        Estimated share of the unlabeled rows that belong to known classes.
+    """
+
+    X: np.ndarray
+    codes: np.ndarray
+    unlabeled: str
+    known_share: float
+
+    @property
+    def free(self) -> np.ndarray:
+        return self.codes == UNLABELED
+
+    @property
+    def masked_share(self) -> float:
+        """Share of the rows of known classes that have no label."""
+        if self.unlabeled == "novel":
+            return 0.0
+        hidden = self.known_share * self.free.sum()
+        return float(min(hidden / max(hidden + (~self.free).sum(), 1), 0.9))
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the search has seen.
+
+    Attributes
+    ----------
+    evidence : Evidence
+    alive : ndarray
+        Numbers of the candidates that were in all trials.
+    outcomes : list of Outcome
+        On the whole sample.
+    seconds : ndarray of shape (n_candidates,)
+        Of all fits of a candidate.
+    """
+
+    evidence: Evidence
+    alive: np.ndarray
+    outcomes: list[Outcome]
+    seconds: np.ndarray
+
+
+def estimate_known_share(X: np.ndarray, codes: np.ndarray) -> float:
+    """Share of the unlabeled rows that look like labeled ones, in the metric of the known classes."""
+    labeled = codes != UNLABELED
+    if not labeled.any() or labeled.all():
+        return 0.0
+    scatter = within_scatter(X[labeled], codes[labeled])
+    return share_of_known((X - X.mean(axis=0)) @ whitening(scatter, _SHRINKAGE), labeled)
+
+
+def settle_case(unlabeled: str, known_share: float, n_known: int) -> str:
+    """Whether unlabeled rows are "mixed" or "novel"."""
+    if unlabeled != "auto":
+        return unlabeled
+    return "novel" if n_known and known_share < _LARGEST_NOVEL_SHARE else "mixed"
+
+
+def explore(
+    candidates: list[Candidate],
+    sample: Sample,
+    trials: list[Trial],
+    n_clusters: int,
+    settings: tuple[int, int | None, str],
+    clock: Clock,
+    on_round: Callable[[], bool],
+) -> Findings:
+    """Fit candidates to the sample and to the trials, the cheap rounds first, as long as time allows.
+
+    All candidates get the first trials, the better part of them the others. Where few classes are known, so that
+    trials say little, the stability of each partition is looked at as well.
+
+    Parameters
+    ----------
+    candidates : list of Candidate
+    sample : Sample
+    trials : list of Trial
+    n_clusters : int
+        Classes of the sample.
+    settings : (int, int or None, str)
+        Seed, number of jobs, rule of selection.
+    clock : Clock
+    on_round : callable
+        Called after each round; True ends the search.
+    """
+    seed, n_jobs, selection = settings
+    n, free = len(candidates), sample.free
+    seconds = np.zeros(n)
+    scores = np.full((n, len(trials)), np.nan)
+    outcomes = _whole_sample(candidates, sample, n_clusters, seed, n_jobs, clock)
+    seconds += [outcome.seconds for outcome in outcomes]
+    alive = np.array([i for i, outcome in enumerate(outcomes) if outcome.codes is not None], dtype=np.intp)
+    evidence = Evidence(scores, agreement(outcomes, free), np.zeros(n))
+    stopped = on_round()
+    n_known = int(sample.codes.max(initial=-1)) + 1
+    if n_known < _FEW_KNOWN and not stopped and len(alive) and clock.allows(float(seconds[alive].sum())):
+        evidence = Evidence(
+            scores, evidence.agreement, _stabilities(candidates, sample, outcomes, n_clusters, seed, n_jobs)
+        )
+        stopped = on_round()
+    for number, trial in enumerate(trials):
+        if stopped or not len(alive):
+            break
+        expected = float(seconds[alive].sum()) / (1 + number) / max(n_jobs or 1, 1)
+        if number and not clock.allows(expected):
+            break
+        X = sample.X[trial.rows]
+        tasks = [(candidates[i], X, trial.codes, trial.n_classes, seed + number + 1) for i in alive]
+        for i, outcome in zip(alive, run_all(tasks, n_jobs), strict=True):
+            scores[i, number] = outcome.score(trial)
+            seconds[i] += outcome.seconds
+        if number + 1 == _FIRST_TRIALS and number + 1 < len(trials):
+            n_left = max(round(_KEPT_SHARE * len(alive)), min(_FEWEST_KEPT, len(alive)))
+            alive = survivors(evidence, alive, n_left, selection)
+        stopped = on_round()
+    return Findings(evidence, alive, outcomes, seconds)
+
+
+def _whole_sample(
+    candidates: list[Candidate], sample: Sample, n_clusters: int, seed: int, n_jobs: int | None, clock: Clock
+) -> list[Outcome]:
+    """Partitions of the sample; with a budget one after the other, those that are left out count as failed."""
+    tasks = [(candidate, sample.X, sample.codes, n_clusters, seed) for candidate in candidates]
+    if clock.budget is None:
+        return run_all(tasks, n_jobs)
+    outcomes: list[Outcome] = []
+    for task in tasks:
+        # The first is fitted in any case; half of the time is for the trials and the last fits.
+        if outcomes and not clock.allows(clock.budget / 2):
+            outcomes.append(Outcome(None, 0.0, TimeoutError("time_budget left no time for this candidate")))
+        else:
+            outcomes += run_all([task], None)
+    return outcomes
+
+
+def _stabilities(
+    candidates: list[Candidate],
+    sample: Sample,
+    outcomes: list[Outcome],
+    n_clusters: int,
+    seed: int,
+    n_jobs: int | None,
+) -> np.ndarray:
+    """Agreement of each partition with that of the same candidate on a part of the rows."""
+    chosen = np.random.RandomState(seed).uniform(size=len(sample.X)) < _RESAMPLED
+    # The first labeled row of every class stays, so that all classes stay known.
+    chosen[np.unique(sample.codes, return_index=True)[1]] = True
+    rows = np.flatnonzero(chosen)
+    tasks = [(candidate, sample.X[rows], sample.codes[rows], n_clusters, seed) for candidate in candidates]
+    found = run_all(tasks, n_jobs)
+    free = sample.codes[rows] == UNLABELED
+    out = np.zeros(len(candidates))
+    for i, (part, whole) in enumerate(zip(found, outcomes, strict=True)):
+        if part.codes is not None and whole.codes is not None and free.any():
+            pair = [Outcome(whole.codes[rows], 0.0), part]
+            out[i] = agreement(pair, free)[0]
+    return out
+
+
+def n_hidden_in(n_known: int, n_hidden: int | None) -> int:
+    """Known classes that a trial hides.
+
+    Raises
+    ------
+    ValueError
+        If `n_hidden` leaves no class visible.
+    """
+    if n_hidden is None or n_known < 2:
+        return n_hidden_by_default(n_known)
+    if n_hidden >= n_known:
+        raise ValueError(f"n_hidden={n_hidden} leaves none of the {n_known} known classes visible.")
+    return n_hidden
+
+
+def row_sample(X: np.ndarray, codes: np.ndarray, max_rows: int, random_state: np.random.RandomState) -> np.ndarray:
+    """Numbers of distinct rows in lexicographic order, at most so many, labeled ones in their proportion."""
+    table = np.column_stack([X, codes])
+    _, first = np.unique(table, axis=0, return_index=True)
+    if len(first) <= max_rows:
+        return first
+    chosen = first[np.sort(random_state.permutation(len(first))[:max_rows])]
+    # Every known class keeps some rows.
+    missing = np.setdiff1d(np.unique(codes), np.unique(codes[chosen]))
+    extra = [first[codes[first] == code][:2] for code in missing]
+    return np.concatenate([chosen, *extra])

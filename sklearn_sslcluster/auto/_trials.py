@@ -1,0 +1,167 @@
+"""Trials: candidates fitted to tables whose classes are known and have been hidden."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from dataclasses import dataclass
+from math import comb
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import adjusted_rand_score
+from sklearn.utils.parallel import Parallel, delayed
+
+from ..labels import UNLABELED, hidden_class_folds
+from ..metrics import hidden_class_accuracy
+from ._candidates import Candidate, prepared, takes_labels
+
+_FEWEST_HIDDEN = 2
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Rows with some of their labels taken away.
+
+    Attributes
+    ----------
+    rows : ndarray of shape (n_trial,)
+        Numbers of the rows.
+    codes : ndarray of shape (n_trial,)
+        Visible classes as ``0 .. n_visible - 1``, ``UNLABELED`` elsewhere.
+    truth : ndarray of shape (n_trial,)
+        The same with the hidden classes from `n_visible` on; ``UNLABELED`` where nothing is known.
+    hidden : ndarray of shape (n_hidden,)
+        Known classes that are hidden.
+    n_visible : int
+    """
+
+    rows: np.ndarray
+    codes: np.ndarray
+    truth: np.ndarray
+    hidden: np.ndarray
+    n_visible: int
+
+    @property
+    def n_classes(self) -> int:
+        return self.n_visible + len(self.hidden)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a candidate made of a trial.
+
+    Attributes
+    ----------
+    codes : ndarray of shape (n_trial,) or None
+        Visible classes as in the trial, then clusters; None if the fit failed.
+    seconds : float
+    error : Exception or None
+    """
+
+    codes: np.ndarray | None
+    seconds: float
+    error: Exception | None = None
+
+    def score(self, trial: Trial) -> float:
+        """Share of the masked rows in the right class; NaN if the fit failed."""
+        if self.codes is None:
+            return np.nan
+        masked = (trial.codes == UNLABELED) & (trial.truth != UNLABELED)
+        # Clusters must not bear the names of hidden classes by accident.
+        found = np.where(self.codes >= trial.n_visible, self.codes + trial.n_classes, self.codes)
+        return hidden_class_accuracy(
+            trial.truth[masked], found[masked], visible_classes=list(range(trial.n_visible)), unassigned=None
+        )
+
+
+def n_hidden_by_default(n_known: int) -> int:
+    """Half of the known classes, rounded up, at least two, and one less than there are if more than two are known."""
+    if n_known <= _FEWEST_HIDDEN:
+        return n_known
+    return min(max((n_known + 1) // 2, _FEWEST_HIDDEN), n_known - 1)
+
+
+def make_trials(
+    codes: np.ndarray, n_hidden: int, n_trials: int, masked_share: float, random_state: np.random.RandomState
+) -> list[Trial]:
+    """Trials on the labeled rows alone, each of which hides other classes.
+
+    Only there is it known how many classes there are among the rows, and which. None if fewer than two classes are
+    known.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_rows,)
+        Known classes, ``UNLABELED`` elsewhere.
+    n_hidden : int
+    n_trials : int
+        At most; there may be fewer combinations.
+    masked_share : float
+        Share of the rows of visible classes that lose their label, too, as in a table in which unlabeled rows belong to
+        known classes.
+    random_state : RandomState
+    """
+    rows = np.flatnonzero(codes != UNLABELED)
+    known = np.unique(codes[rows])
+    if len(known) < _FEWEST_HIDDEN:
+        return []
+    trials = []
+    folds = hidden_class_folds(codes, n_hidden, min(n_trials, comb(len(known), n_hidden)), random_state)
+    for hidden in folds:
+        visible = np.setdiff1d(known, hidden)
+        place = np.full(int(known.max()) + 1, UNLABELED)
+        place[visible] = np.arange(len(visible))
+        place[hidden] = len(visible) + np.arange(len(hidden))
+        truth = place[codes[rows]]
+        masked = truth >= len(visible)
+        for code in range(len(visible)):
+            own = np.flatnonzero(truth == code)
+            n_masked = min(round(masked_share * len(own)), len(own) - 1)
+            masked[random_state.permutation(own)[:n_masked]] = True
+        trials.append(Trial(rows, np.where(masked, UNLABELED, truth), truth, hidden, len(visible)))
+    return trials
+
+
+def run(candidate: Candidate, X: np.ndarray, codes: np.ndarray, n_clusters: Any, seed: int) -> Outcome:
+    """Fit a candidate; an error of the fit is part of the outcome."""
+    start = time.perf_counter()
+    n_known = int(codes.max(initial=-1)) + 1
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            pipeline = prepared(candidate.pipeline, n_clusters, seed).fit(X, codes)
+        found = np.asarray(_labels_of(pipeline), dtype=np.int64)
+    except (ValueError, TypeError, RuntimeError, ArithmeticError, np.linalg.LinAlgError) as error:
+        return Outcome(None, time.perf_counter() - start, error)
+    if not takes_labels(candidate.pipeline):
+        # Clusters of scikit-learn bear no names of classes.
+        found = np.where(codes >= 0, codes, np.where(found >= 0, found + n_known, n_known + found.max(initial=-1) + 1))
+    return Outcome(found, time.perf_counter() - start)
+
+
+def _labels_of(pipeline: Any) -> np.ndarray:
+    while hasattr(pipeline, "steps"):
+        pipeline = pipeline.steps[-1][1]
+    return pipeline.labels_
+
+
+def run_all(tasks: list[tuple], n_jobs: int | None) -> list[Outcome]:
+    """Outcomes of ``run`` for (candidate, X, codes, n_clusters, seed), side by side."""
+    return list(Parallel(n_jobs=n_jobs)(delayed(run)(*task) for task in tasks))
+
+
+def agreement(outcomes: list[Outcome], free: np.ndarray) -> np.ndarray:
+    """Mean adjusted Rand index of each partition of the unlabeled rows with all others; NaN for failed fits."""
+    fitted = [i for i, outcome in enumerate(outcomes) if outcome.codes is not None]
+    out = np.full(len(outcomes), np.nan)
+    table = np.ones((len(fitted), len(fitted)))
+    parts = [outcomes[i].codes[free] for i in fitted]  # type: ignore[index]
+    for a in range(len(fitted)):
+        for b in range(a):
+            table[a, b] = table[b, a] = adjusted_rand_score(parts[a], parts[b])
+    if len(fitted) > 1:
+        out[fitted] = (table.sum(axis=1) - 1) / (len(fitted) - 1)
+    else:
+        out[fitted] = 0.0
+    return out
