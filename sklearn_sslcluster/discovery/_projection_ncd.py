@@ -153,7 +153,7 @@ class ProjectionNCD(BaseLatentDiscovery):
     ``"auto"`` compares silhouettes of all rows, labeled ones in their classes, instead of those of the unlabeled rows
     alone, so that no novel class is a possible answer. Columns of comparable width share one scale; put a
     :class:`~sklearn.preprocessing.StandardScaler` before for the paper's z-scores. Batches are drawn anew in every
-    epoch.
+    epoch, and are smaller for small tables (`batch_size`): 512 rows, as published, are a handful of steps there.
 
     Without any label the encoder is that of an autoencoder, and its embedding is clustered. With a label on every row
     no novel class is sought. Training has no start to fall back to: the loss, not the clusters, is what is lowered.
