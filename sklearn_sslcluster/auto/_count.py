@@ -23,6 +23,8 @@ _CRITERIA = ("bic", "silhouette")
 _FEWEST_EMBEDDED = 60
 _PERPLEXITY, _ROWS_PER_PERPLEXITY = 20.0, 8.0
 _REGULARIZATION = 1e-3
+# No number is tried with fewer rows a cluster.
+_ROWS_PER_CLUSTER = 8
 # A cluster is of a known class if it holds labeled rows as often as half of what known classes do.
 _KNOWN = 0.5
 # Relative errors are counted as if each counter had made this one, too; votes fall with their square.
@@ -144,8 +146,8 @@ def _count_in(table: tuple[np.ndarray, np.ndarray, int], shrinkage: float | None
             return {"silhouette": _by_k_means(Z, codes, unlabeled, most, seed)}
         embedding = _embedded(Z[used], seed)
         n_known = 0 if unlabeled == "novel" else len(np.unique(codes[~free]))
-        ks = [k for k in range(1, n_known + most + 1) if 3 * k < len(embedding)]
-        by_criterion = _partitions(embedding, ks, seed)
+        ks = range(1, max(min(n_known + most, len(embedding) // _ROWS_PER_CLUSTER), 1) + 1)
+        by_criterion = _partitions(embedding, list(ks), seed)
     return {name: _n_novel(parts, codes[used]) for name, parts in by_criterion.items()}
 
 

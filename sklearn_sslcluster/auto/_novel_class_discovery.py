@@ -55,8 +55,8 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
     consensus : bool, default=True
         Keep up to three candidates that come close to the best, and let them vote. Otherwise the best one is kept.
     n_splits : int, default=8
-        Trials at most, each of which hides other known classes. All candidates get three, the better two fifths (at least
-        five) the others.
+        Trials at most, each of which hides other known classes. All candidates get three, the better two fifths (at
+        least five) the others.
     n_hidden : int, default=None
         Known classes hidden in a trial; None for half of them, rounded up, but at least two.
     time_budget : float, default=None
@@ -250,8 +250,8 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
         sample = self._draw_sample(X, labels, random_state)
         trials = self._make_trials(sample, random_state)
         with fit_progress(self, X, y, max_steps=None, step_name="round") as step:
-            n_wanted, counted = self._count(sample, trials, labels, seed)
             candidates = self._expand(sample)
+            n_wanted, counted = self._count(sample, trials, labels, seed)
             findings = explore(
                 candidates, sample, trials, n_wanted, (seed, self.n_jobs, self.selection), clock, lambda: step()
             )

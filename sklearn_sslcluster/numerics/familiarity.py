@@ -7,7 +7,7 @@ from sklearn.neighbors import NearestNeighbors
 
 _NEIGHBORS = 15
 # Thresholds that fewer labeled rows than this share reach say little.
-_SMALLEST_TAIL = 0.1
+_SMALLEST_TAIL = 0.3
 
 
 def labeled_neighbor_share(X: np.ndarray, is_labeled: np.ndarray, n_neighbors: int = _NEIGHBORS) -> np.ndarray:

@@ -1,0 +1,381 @@
+"""A portfolio chosen by hiding known classes: trials, choice, count, consensus, and the estimator."""
+
+import warnings
+from itertools import permutations
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from sklearn.cluster import KMeans
+from sklearn.datasets import load_digits, make_moons
+from sklearn.exceptions import NotFittedError
+from sklearn.metrics import adjusted_rand_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_sslcluster.auto import LeaderboardDisplay, NovelClassDiscovery, default_candidates
+from sklearn_sslcluster.auto._choice import Evidence, choose, survivors
+from sklearn_sslcluster.auto._count import calibrate, vote
+from sklearn_sslcluster.auto._search import estimate_known_share, n_hidden_in, row_sample
+from sklearn_sslcluster.auto._trials import Outcome, agreement, make_trials
+from sklearn_sslcluster.datasets import hide_classes, make_partially_labeled_blobs
+from sklearn_sslcluster.discovery import NCDKMeans, NovelRowsClustering, SemiSupervisedKMeans
+from sklearn_sslcluster.metrics import clustering_accuracy
+from sklearn_sslcluster.numerics import agree, share_of_known
+
+mpl.use("Agg")
+QUICK = [("k-means", NCDKMeans(n_init=2)), ("ward", NovelRowsClustering())]
+
+
+@pytest.fixture(scope="module")
+def blobs():
+    return make_partially_labeled_blobs(200, n_known=4, n_novel=2, n_features=3, random_state=0)
+
+
+class Broken(KMeans):
+    """Fails."""
+
+    def fit(self, X, y=None, sample_weight=None):
+        raise ValueError("no clusters today")
+
+
+def quick(**params):
+    return NovelClassDiscovery(**{"candidates": QUICK, "n_splits": 2, "random_state": 0} | params)
+
+
+# Shares of known rows
+
+
+@pytest.mark.parametrize("labeled_fraction", [1.0, 0.8, 0.5])
+def test_share_of_known_rows_is_found(labeled_fraction):
+    X, y, y_true = make_partially_labeled_blobs(
+        900, n_known=3, n_novel=3, n_features=4, class_sep=6, labeled_fraction=labeled_fraction, random_state=0
+    )
+    expected = np.mean(y_true[y < 0] < 3)
+    assert share_of_known(X, y >= 0) == pytest.approx(expected, abs=0.1)
+    assert estimate_known_share(X, y) == pytest.approx(expected, abs=0.1)
+
+
+def test_share_is_an_upper_bound_where_classes_overlap():
+    rng = np.random.RandomState(0)
+    known, novel = rng.normal(size=(400, 2)), rng.normal([1.5, 0], 1, size=(300, 2))
+    share = share_of_known(np.vstack([known, novel]), np.arange(700) < 400)
+    assert 0 < share < 1
+
+
+def test_the_case_is_told_from_the_rows(blobs):
+    X, y, y_true = blobs
+    assert quick(n_clusters=6).fit(X, y).unlabeled_ == "novel"
+    mixed = np.where(np.arange(len(y)) % 3 == 0, -1, y)
+    model = quick(n_clusters=6, candidates=[("k-means", SemiSupervisedKMeans(n_init=5))]).fit(X, mixed)
+    assert model.unlabeled_ == "mixed"
+    assert clustering_accuracy(y_true, model.labels_) == 1
+    assert quick(n_clusters=6, unlabeled="mixed").fit(X, y).unlabeled_ == "mixed"
+
+
+# Trials
+
+
+def test_trials_hide_classes_of_labeled_rows_only():
+    codes = np.repeat([0, 1, 2, 3, -1], 10)
+    trials = make_trials(codes, 2, 6, 0.0, np.random.RandomState(0))
+    assert len({tuple(trial.hidden) for trial in trials}) == 6
+    for trial in trials:
+        assert (codes[trial.rows] >= 0).all()
+        assert len(trial.rows) == 40
+        np.testing.assert_array_equal(trial.codes < 0, np.isin(codes[trial.rows], trial.hidden))
+        assert (trial.n_visible, trial.n_classes) == (2, 4)
+        visible = trial.codes >= 0
+        np.testing.assert_array_equal(trial.codes[visible], trial.truth[visible])
+
+
+def test_trials_mask_rows_of_visible_classes_in_the_proportion_of_the_table():
+    codes = np.repeat([0, 1, 2, -1], 20)
+    (trial, *_) = make_trials(codes, 2, 3, 0.25, np.random.RandomState(0))
+    assert (trial.codes == 0).sum() == 15
+    # One row of a class stays labeled however many are masked.
+    (trial, *_) = make_trials(codes, 2, 3, 0.99, np.random.RandomState(0))
+    assert (trial.codes == 0).sum() == 1
+
+
+@pytest.mark.parametrize(("n_known", "expected"), [(1, 1), (2, 2), (3, 2), (4, 2), (5, 3), (10, 5)])
+def test_half_of_the_classes_but_two_are_hidden(n_known, expected):
+    assert n_hidden_in(n_known, None) == expected
+
+
+def test_score_counts_masked_rows_and_no_names_of_hidden_classes():
+    codes = np.repeat([0, 1, 2], 4)
+    (trial,) = [trial for trial in make_trials(codes, 2, 3, 0.0, np.random.RandomState(0)) if trial.hidden[0] == 1]
+    swapped = np.array([0, 0, 0, 0, 2, 2, 2, 2, 1, 1, 1, 1])
+    assert Outcome(swapped, 0.0).score(trial) == 1
+    taken_for_known = np.array([0, 0, 0, 0, 0, 0, 1, 1, 2, 2, 2, 2])
+    assert Outcome(taken_for_known, 0.0).score(trial) == 6 / 8
+    assert np.isnan(Outcome(None, 0.0).score(trial))
+
+
+def test_agreement_is_the_mean_rand_index_with_the_others():
+    rng = np.random.RandomState(0)
+    parts = [rng.randint(3, size=30) for _ in range(3)]
+    outcomes = [*(Outcome(part, 0.0) for part in parts), Outcome(None, 0.0)]
+    found = agreement(outcomes, np.ones(30, dtype=bool))
+    expected = np.mean([adjusted_rand_score(parts[0], parts[1]), adjusted_rand_score(parts[0], parts[2])])
+    assert found[0] == pytest.approx(expected)
+    assert np.isnan(found[3])
+
+
+# Choice
+
+
+def test_ties_go_to_the_first_and_failed_candidates_nowhere():
+    scores = np.array([[0.8, 0.8], [0.8, 0.8], [np.nan, np.nan], [0.5, 0.6]])
+    evidence = Evidence(scores, np.array([0.5, 0.5, np.nan, 0.5]), np.zeros(4))
+    alive = np.array([0, 1, 3])
+    kept, weights = choose(evidence, alive, "robust", consensus=True)
+    assert kept.tolist() == [0, 1]
+    assert weights[0] > weights[1] > 0
+    assert weights.sum() == pytest.approx(1)
+    assert choose(evidence, alive, "robust", consensus=False)[0].tolist() == [0]
+    assert survivors(evidence, alive, 2, "robust").tolist() == [0, 1]
+
+
+def test_agreement_decides_only_where_asked():
+    evidence = Evidence(np.array([[0.80], [0.82]]), np.array([0.9, 0.3]), np.zeros(2))
+    assert choose(evidence, np.arange(2), "robust", consensus=False)[0].tolist() == [0]
+    assert choose(evidence, np.arange(2), "hidden-classes", consensus=False)[0].tolist() == [1]
+
+
+# Count
+
+
+def test_half_of_the_bias_is_taken_from_an_answer():
+    answers = np.array([12, 4, 7])
+    told = np.array([[6, 6], [2, 2], [np.nan, np.nan]])
+    corrected, errors = calibrate(answers, told, np.array([2.0, 2.0]))
+    # Three times too many: divided by two; no bias: as it is; nothing seen: as it is.
+    assert corrected.tolist() == [6, 4, 7]
+    np.testing.assert_allclose(errors[:2], [0.5, 0.0])
+    assert np.isnan(errors[2])
+
+
+def test_the_counter_that_was_right_outvotes_those_that_were_not():
+    counted = vote(["a", "b", "c"], np.array([5, 9, 9]), np.array([0.0, 1.0, 1.0]))
+    assert counted.n_novel == 5
+    assert counted.votes.sum() == pytest.approx(1)
+    counted = vote(["a", "b", "c"], np.array([5, 9, 9]), np.array([np.nan, np.nan, np.nan]))
+    assert (counted.low, counted.n_novel, counted.high) == (5, 9, 9)
+
+
+# Consensus
+
+
+def test_partitions_are_translated_so_that_most_rows_agree():
+    rng = np.random.RandomState(0)
+    base = rng.randint(6, size=200)
+    partitions = []
+    for permutation in ([2, 3, 4, 5], [5, 4, 3, 2], [3, 2, 5, 4]):
+        renamed = np.r_[0, 1, permutation][base]
+        noise = rng.uniform(size=200) < 0.1
+        partitions.append(np.where(noise, rng.randint(6, size=200), renamed))
+    found = agree(partitions, np.array([0.4, 0.3, 0.3]), 2, 6)
+    best = 0
+    for first in permutations(range(2, 6)):
+        for second in permutations(range(2, 6)):
+            codes = [partitions[0], np.r_[0, 1, first][partitions[1]], np.r_[0, 1, second][partitions[2]]]
+            pairs = (codes[0] == codes[1]).sum() + (codes[0] == codes[2]).sum() + (codes[1] == codes[2]).sum()
+            best = max(best, pairs)
+    ours = [translation[part] for translation, part in zip(found, partitions, strict=True)]
+    assert (ours[0] == ours[1]).sum() + (ours[0] == ours[2]).sum() + (ours[1] == ours[2]).sum() == best
+    assert all(translation[:2].tolist() == [0, 1] for translation in found)
+
+
+def test_sample_is_distinct_and_keeps_every_class():
+    X = np.repeat(np.arange(50.0)[:, None], 2, axis=0)
+    codes = np.full(100, -1)
+    codes[:2] = 0
+    rows = row_sample(X, codes, 10, np.random.RandomState(0))
+    assert len(np.unique(X[rows])) == len(rows) <= 12
+    assert (codes[rows] == 0).any()
+    assert len(row_sample(X, codes, 100, np.random.RandomState(0))) == 50
+
+
+# The estimator
+
+
+def test_planted_classes_are_found_and_counted(blobs):
+    X, y, y_true = blobs
+    model = NovelClassDiscovery(n_splits=2, random_state=0).fit(X, y)
+    assert model.novel_classes_.tolist() == [4, 5]
+    assert clustering_accuracy(y_true, model.labels_) == 1
+    low, high = model.n_clusters_interval_
+    assert low <= 6 <= high
+    np.testing.assert_array_equal(model.predict_novel(X[y < 0]), model.labels_[y < 0])
+    np.testing.assert_allclose(model.predict_proba(X).sum(axis=1), 1)
+
+
+def test_jobs_change_nothing(blobs):
+    X, y, _ = blobs
+    alone, beside = quick(n_clusters=6, n_jobs=1).fit(X, y), quick(n_clusters=6, n_jobs=2).fit(X, y)
+    np.testing.assert_array_equal(alone.labels_, beside.labels_)
+    np.testing.assert_array_equal(alone.trial_scores_, beside.trial_scores_)
+
+
+def test_curved_classes_are_left_to_what_follows_neighbors():
+    parts = [make_moons(100, noise=0.05, random_state=seed) for seed in range(3)]
+    X = np.vstack([rows + np.array([4 * i, 0]) for i, (rows, _) in enumerate(parts)])
+    truth = np.concatenate([2 * i + moon for i, (_, moon) in enumerate(parts)])
+    y = np.where(truth < 4, truth, -1)
+    candidates = [entry for entry in default_candidates("novel") if entry[0] in ("k-means", "spectral")]
+    model = NovelClassDiscovery(6, candidates=candidates, n_splits=4, random_state=0).fit(X, y)
+    assert model.leaderboard_data_["candidate"][0] == "spectral"
+    k_means = KMeans(2, n_init=10, random_state=0).fit_predict(X[y < 0])
+    found = clustering_accuracy(truth[y < 0], model.predict_novel(X[y < 0]))
+    assert found > clustering_accuracy(truth[y < 0], k_means) + 0.05
+
+
+def test_known_classes_that_mislead_do_little_harm():
+    """What varies within the known classes is what tells the new ones apart."""
+    losses = []
+    for seed in range(3):
+        rng = np.random.RandomState(seed)
+        truth = np.repeat(np.arange(6), 40)
+        X = rng.normal(size=(240, 3))
+        X[:, 0] += 10 * np.where(truth < 3, truth, 0)
+        X[:, 1] = np.where(truth < 3, 25 * rng.normal(size=240), 12 * (truth - 3) + rng.normal(size=240))
+        X, y = StandardScaler().fit_transform(X), np.where(truth < 3, truth, -1)
+        free = y < 0
+        candidates = [entry for entry in default_candidates("novel") if entry[0] in ("k-means", "ward", "spectral")]
+        model = NovelClassDiscovery(6, candidates=candidates, n_splits=3, random_state=seed).fit(X, y)
+        plain = KMeans(3, n_init=10, random_state=seed).fit_predict(X[free])
+        losses.append(
+            clustering_accuracy(truth[free], plain) - clustering_accuracy(truth[free], model.predict_novel(X[free]))
+        )
+    assert np.mean(losses) < 0.05
+
+
+def test_new_digits_are_found():
+    digits = load_digits()
+    rows = np.random.RandomState(0).permutation(len(digits.target))[:600]
+    X, truth = StandardScaler().fit_transform(digits.data[rows]), digits.target[rows]
+    y = hide_classes(truth, n_novel=4, random_state=1)
+    candidates = [entry for entry in default_candidates("novel") if entry[0] in ("k-means", "ward", "neighbors")]
+    model = NovelClassDiscovery(10, candidates=candidates, n_splits=2, random_state=0).fit(X, y)
+    free = y < 0
+    accuracy = clustering_accuracy(truth[free], model.predict_novel(X[free]))
+    plain = clustering_accuracy(truth[free], KMeans(4, n_init=10, random_state=0).fit_predict(X[free]))
+    assert accuracy > 0.85
+    assert accuracy > plain
+
+
+def test_works_at_the_end_of_a_pipeline_without_labels(blobs):
+    X, _, y_true = blobs
+    model = make_pipeline(StandardScaler(), NovelClassDiscovery(6, random_state=0)).fit(X)
+    assert clustering_accuracy(y_true, model[-1].labels_) == 1
+    assert len(model[-1].hidden_classes_) == 0
+
+
+@pytest.mark.parametrize("n_known", [1, 2])
+def test_few_known_classes_are_warned_of(blobs, n_known):
+    X, _, y_true = blobs
+    with pytest.warns(UserWarning, match="too few classes to hide"):
+        model = quick(n_clusters=6, unlabeled="novel").fit(X, np.where(y_true < n_known, y_true, -1))
+    assert len(model.hidden_classes_) == (1 if n_known == 2 else 0)
+    assert model.n_clusters_ == 6
+
+
+def test_time_budget_leaves_an_answer(blobs):
+    X, y, _ = blobs
+    model = quick(n_clusters=6, time_budget=1e-6).fit(X, y)
+    assert model.leaderboard_data_["weight"].tolist() == [1.0, 0.0]
+    assert len(model.labels_) == len(X)
+
+
+def test_a_candidate_that_fails_is_left_out(blobs):
+    X, y, _ = blobs
+    broken = NovelRowsClustering(clusterer=Broken())
+    model = quick(n_clusters=6, candidates=[*QUICK, ("broken", broken)]).fit(X, y)
+    board = model.leaderboard_
+    assert board["candidate"].iloc[-1] == "broken"
+    assert np.isnan(board["hidden_accuracy"].iloc[-1])
+    with pytest.raises(ValueError, match=r"No candidate could be fitted.*no clusters today"):
+        quick(n_clusters=6, candidates=[("broken", broken)]).fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("candidates", "message"),
+    [
+        ([], "candidates is empty"),
+        ([NCDKMeans()], "must hold"),
+        ([("a", 3)], "must hold a name and an estimator"),
+        ([("a", NCDKMeans()), ("a", NCDKMeans())], "'a' twice"),
+    ],
+)
+def test_malformed_candidates_are_refused(blobs, candidates, message):
+    X, y, _ = blobs
+    with pytest.raises(ValueError, match=message):
+        quick(candidates=candidates).fit(X, y)
+
+
+def test_hiding_all_classes_is_refused(blobs):
+    X, y, _ = blobs
+    with pytest.raises(ValueError, match="n_hidden=4 leaves none of the 4 known classes visible"):
+        quick(n_hidden=4).fit(X, y)
+
+
+def test_without_a_last_fit_there_is_a_leaderboard_only(blobs):
+    X, y, _ = blobs
+    model = quick(n_clusters=6, refit=False).fit(X, y)
+    assert set(model.leaderboard_["candidate"]) == {"k-means", "ward"}
+    with pytest.raises(NotFittedError):
+        model.predict(X)
+
+
+def test_best_estimator_is_a_pipeline_of_its_own(blobs):
+    X, y, y_true = blobs
+    model = quick(n_clusters=6, consensus=False).fit(X, y)
+    assert len(model.estimators_) == 1
+    assert clustering_accuracy(y_true, model.best_estimator_.predict(X)) == 1
+
+
+def test_suggested_rows_name_the_classes_first(blobs):
+    X, y, y_true = blobs
+    model = quick(n_clusters=6).fit(X, y)
+    rows = model.suggest_rows(8)
+    assert len(set(rows.tolist())) == 8
+    assert (y[rows] < 0).all()
+    assert set(model.labels_[rows[:2]]) == set(model.novel_classes_)
+    assert len(set(y_true[rows[:2]])) == 2
+    with pytest.raises(ValueError, match="n must be an integer of at least 1"):
+        model.suggest_rows(0)
+
+
+def test_names_of_an_earlier_model_are_kept(blobs):
+    X, y, y_true = blobs
+    first = quick(n_clusters=6).fit(X, y)
+    first.rename_classes({4: 50, 5: 40})
+    # Fewer rows of the larger class: by size alone the names would change sides.
+    largest = np.flatnonzero(first.labels_ == 50)
+    rows = np.setdiff1d(np.arange(len(X)), largest[: len(largest) // 2 + 3])
+    second = quick(n_clusters=6).fit(X[rows], y[rows], init_from=first)
+    np.testing.assert_array_equal(second.labels_, first.labels_[rows])
+    assert set(second.novel_classes_) == {40, 50}
+    assert clustering_accuracy(y_true[rows], second.labels_) == 1
+
+
+def test_leaderboard_is_drawn(blobs):
+    X, y, _ = blobs
+    model = quick(n_clusters=6).fit(X, y)
+    display = LeaderboardDisplay.from_estimator(model)
+    assert [text.get_text() for text in display.ax_.get_yticklabels()] == ["k-means", "ward"]
+    assert display.figure_ is display.ax_.figure
+    assert LeaderboardDisplay.from_estimator(model, ax=display.ax_).ax_ is display.ax_
+
+
+def test_default_candidates_depend_on_the_case():
+    names = [name for name, _, _ in default_candidates("novel")]
+    assert names == ["k-means", "ward", "spectral", "mixture", "neighbors", "projection"]
+    assert [name for name, _, _ in default_candidates("mixed", n_unlabeled=20)] == ["k-means", "mixture"]
+    grids = [grid for _, _, grid in default_candidates("novel", n_known=0)]
+    assert all(grid == {"metric": ["passthrough"]} for grid in grids)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        default_candidates("mixed", n_features=100)
