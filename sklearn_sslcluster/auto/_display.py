@@ -89,7 +89,7 @@ class LeaderboardDisplay:
         import matplotlib.pyplot as plt
 
         if ax is None:
-            _, ax = plt.subplots(figsize=(7, 0.35 * len(self.names) + 1), layout="constrained")
+            _, ax = plt.subplots(figsize=(8.5, 0.35 * len(self.names) + 1), layout="constrained")
         for place, (scores, weight) in enumerate(zip(self.scores, self.weights, strict=True)):
             told = scores[np.isfinite(scores)]
             color = "C0" if weight > 0 else "0.6"

@@ -268,7 +268,7 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
         }
         if self.refit:
             members = self._fit_members(
-                [candidates[i].pipeline for i in kept], findings, kept, X, labels, n_wanted, seed, clock
+                [candidates[i].pipeline for i in kept], kept, X, labels, (n_wanted, seed, findings, clock)
             )
             fitted |= self._attributes(members, weights[: len(members)], X, labels, n_wanted)
             self._warn_if_fewer(n_wanted, fitted["n_clusters_"])
@@ -330,15 +330,13 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
     def _fit_members(
         self,
         pipelines: list[Any],
-        findings: Findings,
         kept: np.ndarray,
         X: np.ndarray,
         labels: PartialLabels,
-        n_wanted: int,
-        seed: int,
-        clock: Clock,
+        search: tuple[int, int, Findings, Clock],
     ) -> list[Any]:
         """What was kept, fitted to all rows; within a budget the first one, and others while time allows."""
+        n_wanted, seed, findings, clock = search
         members: list[Any] = []
         growth = (
             (len(X) / max(len(findings.outcomes[0].codes), 1)) ** _GROWTH
