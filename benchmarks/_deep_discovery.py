@@ -46,6 +46,7 @@ TABULAR = {
 def projection(split: Split, seed: int, **params: object) -> ProjectionNCD:
     """With the published parameters."""
     lr, w, dropout, size, _ = PROJECTION[split.name]
+    params = {"batch_size": 512} | params
     model = ProjectionNCD(split.n_classes, w=w, embedding_size=size, random_state=seed, **params)
     return model.set_params(optimizer__lr=lr, encoder__dropout=dropout)
 
@@ -66,6 +67,7 @@ def tabular(split: Split, seed: int, **params: object) -> TabularNCD:
 GIVEN: dict[str, tuple[Callable, dict]] = {
     "ProjectionNCD(unlabeled='novel'), as published": (lambda s, r: projection(s, r, unlabeled="novel"), PROJECTION),
     "... unlabeled='mixed'": (projection, PROJECTION),
+    "... unlabeled='mixed', n_networks=4": (lambda s, r: projection(s, r, n_networks=4), PROJECTION),
     "... reconstruction='mean', w converted": (mean_reconstruction, PROJECTION),
     "ProjectionNCD(), defaults": (lambda s, r: ProjectionNCD(s.n_classes, random_state=r), PROJECTION),
     "TabularNCD(init='random'), published on pendigits": (lambda s, r: tabular(s, r, init="random"), TABULAR),

@@ -70,7 +70,9 @@ class LeaderboardDisplay:
         board = estimator.leaderboard_data_
         pairs = zip(board["candidate"], board["parameters"], strict=True)
         names = [f"{name} ({params})" if params else name for name, params in pairs]
-        display = cls(names, estimator.trial_scores_, np.asarray(board["strength"]), np.asarray(board["weight"]))
+        scores = np.array(estimator.trial_scores_, dtype=np.float64).reshape(len(names), -1)
+        strengths = np.array(board["strength"], dtype=np.float64)
+        display = cls(names, scores, strengths, np.asarray(board["weight"]))
         return display.plot(ax=ax)
 
     def plot(self, *, ax: Any = None) -> LeaderboardDisplay:

@@ -20,13 +20,15 @@ class LeaderboardMixin:
 
         Its columns: ``candidate`` and ``parameters``; ``strength``, by which they are ranked; ``hidden_accuracy``, the
         mean accuracy on hidden classes, with its standard error ``se`` and the number of ``trials``; ``agreement`` with
-        the other candidates; ``seconds`` of all its fits; ``weight``, its share of the votes, 0 for those that were not
+        the other candidates; ``fit_time``, the seconds of all its fits; ``weight``, its share of the votes, 0 for those that were not
         kept.
         """
         check_is_fitted(self, "leaderboard_data_")
         from pandas import DataFrame
 
-        return DataFrame(self.leaderboard_data_)  # type: ignore[attr-defined]
+        board = DataFrame(self.leaderboard_data_)  # type: ignore[attr-defined]
+        told = ["strength", "hidden_accuracy", "se", "agreement"]
+        return board.astype(dict.fromkeys(told, float))
 
     @property
     def best_estimator_(self) -> Any:
@@ -52,13 +54,18 @@ class LeaderboardMixin:
             "leaderboard_data_": {
                 "candidate": [candidates[i].name for i in order],
                 "parameters": [described(candidates[i].params) for i in order],
-                "strength": strengths[order],
-                "hidden_accuracy": np.where(n_trials > 0, evidence.means(), np.nan)[order],
-                "se": evidence.errors()[order],
+                "strength": _told(strengths[order]),
+                "hidden_accuracy": _told(np.where(n_trials > 0, evidence.means(), np.nan)[order]),
+                "se": _told(evidence.errors()[order]),
                 "trials": n_trials[order],
-                "agreement": evidence.agreement[order],
-                "seconds": findings.seconds[order],
+                "agreement": _told(evidence.agreement[order]),
+                "fit_time": findings.seconds[order],
                 "weight": weight[order],
             },
-            "trial_scores_": evidence.scores[order],
+            "trial_scores_": [_told(row) for row in evidence.scores[order]],
         }
+
+
+def _told(values: np.ndarray) -> list[float | None]:
+    """Numbers as a list, None where nothing is known."""
+    return [float(value) if np.isfinite(value) else None for value in values]

@@ -49,6 +49,9 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
     candidates : "default" or list, default="default"
         Entries (name, pipeline, grid) or (name, pipeline): clusterers of this package or of scikit-learn with a
         ``predict``, or pipelines that end with one, and a grid of their parameters. See :func:`default_candidates`.
+    max_candidates : int, default=None
+        Take the first so many candidates of the list only, its grids spread out; simple ones stand first. None takes
+        all.
     selection : {"robust", "hidden-classes"}, default="robust"
         Candidates are ranked by the accuracy on hidden classes and, to a lesser degree, by their agreement with the
         others on the unlabeled rows; or by the accuracy alone.
@@ -92,7 +95,7 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
         where the number was given.
     n_clusters_votes_ : dict of str to tuple
         With ``n_clusters="auto"``, of each counter: its answer (known classes included), its mean relative error where
-        classes were hidden (nan if none could be), its share of the votes.
+        classes were hidden (None if none could be), its share of the votes.
     known_share_ : float
         Estimated share of the unlabeled rows that belong to known classes.
     unlabeled_ : {"mixed", "novel"}
@@ -168,6 +171,7 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
         "n_clusters": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "unlabeled": [StrOptions({"auto", "mixed", "novel"})],
         "candidates": [StrOptions({"default"}), list, tuple],
+        "max_candidates": [Interval(Integral, 1, None, closed="left"), None],
         "selection": [StrOptions({"robust", "hidden-classes"})],
         "consensus": ["boolean"],
         "n_splits": [Interval(Integral, 1, None, closed="left")],
@@ -187,6 +191,7 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
         *,
         unlabeled: str = "auto",
         candidates: Any = "default",
+        max_candidates: int | None = None,
         selection: str = "robust",
         consensus: bool = True,
         n_splits: int = 8,
@@ -202,6 +207,7 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
         self.n_clusters = n_clusters
         self.unlabeled = unlabeled
         self.candidates = candidates
+        self.max_candidates = max_candidates
         self.selection = selection
         self.consensus = consensus
         self.n_splits = n_splits
@@ -250,7 +256,7 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
         sample = self._draw_sample(X, labels, random_state)
         trials = self._make_trials(sample, random_state)
         with fit_progress(self, X, y, max_steps=None, step_name="round") as step:
-            candidates = self._expand(sample)
+            candidates = self._expand(sample)[: self.max_candidates]
             n_wanted, counted = self._count(sample, trials, labels, seed)
             findings = explore(
                 candidates, sample, trials, n_wanted, (seed, self.n_jobs, self.selection), clock, lambda: step()
@@ -314,7 +320,8 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
         return chosen, {
             "n_clusters_interval_": (low, high),
             "n_clusters_votes_": {
-                name: (int(answer) + n_known, float(error), float(share)) for name, answer, error, share in told
+                name: (int(answer) + n_known, float(error) if np.isfinite(error) else None, float(share))
+                for name, answer, error, share in told
             },
         }
 

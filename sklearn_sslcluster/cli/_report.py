@@ -54,7 +54,7 @@ def _choice_lines(clusters: Any) -> list[str]:
         right, agreement = board["hidden_accuracy"][place], board["agreement"][place]
         weight = board["weight"][place]
         title = " ".join(filter(None, (board["candidate"][place], _short(board["parameters"][place]))))
-        cells = (f"{right:.0%}" if right == right else "-", f"{agreement:.2f}" if agreement == agreement else "-")
+        cells = ("-" if right is None else f"{right:.0%}", "-" if agreement is None else f"{agreement:.2f}")
         rows.append((title, *cells, f"{weight:.0%}" if weight > 0 else ""))
     left = len(board["candidate"]) - len(rows) + 1
     lines = aligned(rows) + ([f"... and {left} more"] if left > 0 else [])

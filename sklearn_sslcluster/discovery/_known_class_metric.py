@@ -53,8 +53,8 @@ class KnownClassMetric(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         Directions; a row is transformed by ``(X - mean_) @ components_.T``.
     mean_ : ndarray of shape (n_features,)
         Mean of the labeled rows.
-    shrinkage_ : float
-        The shrinkage used; nan for ``"nca"``.
+    shrinkage_ : float or None
+        The shrinkage used; None for ``"nca"``, and where nothing was learned.
     shrinkage_scores_ : dict of float to float
         With ``shrinkage="auto"``, the mean share of neighbors of the same class among rows of hidden classes. Empty
         where nothing could be hidden.
@@ -171,7 +171,7 @@ class KnownClassMetric(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         mean = rows.mean(axis=0) if len(rows) else np.asarray(X, dtype=np.float64).mean(axis=0)
         scatter = within_scatter(rows - mean, codes)
         method = self._possible_method(labels.n_known)
-        shrinkage: float = np.nan
+        shrinkage: float | None = None
         scores: dict[float, float] = {}
         if not np.trace(scatter) > 0:
             warn_user("No class has two labeled rows that differ: KnownClassMetric learns nothing, and only centers.")
@@ -182,7 +182,7 @@ class KnownClassMetric(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             shrinkage, scores = self._shrinkage(rows - mean, codes)
             components = _discriminants(rows - mean, codes, whitening(scatter, shrinkage), self._size(method, codes))
         self.components_, self.mean_ = components, mean
-        self.shrinkage_, self.shrinkage_scores_ = float(shrinkage), scores
+        self.shrinkage_, self.shrinkage_scores_ = shrinkage, scores
         self._n_features_out = len(components)
         return self
 
