@@ -36,7 +36,7 @@ TEST_PARAMETERS = {
     "LikelihoodAdjustedSDP": {"n_init": 1, "max_outer": 3, "max_iter": 200},
     "NCDKMeans": {"n_init": 2, "max_iter": 20},
     "NCDSpectralClustering": {"max_iter": 50},
-    "NovelClassDiscovery": {"max_candidates": 4, "n_splits": 2, "max_rows": 100, "k_max": 8},
+    "NovelClassDiscovery": {"max_candidates": 2, "n_splits": 2, "max_rows": 100, "k_max": 8},
     "NeighborEmbeddingClustering": {"n_init": 2, "max_epochs": 10, "k_max": 8},
     "ProbabilisticPartitivePartitioning": {"n_repeats": 2, "max_iter": 20},
     "ProjectionNCD": {"max_epochs": 30, "n_init": 2},

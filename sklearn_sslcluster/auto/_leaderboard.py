@@ -20,8 +20,8 @@ class LeaderboardMixin:
 
         Its columns: ``candidate`` and ``parameters``; ``strength``, by which they are ranked; ``hidden_accuracy``, the
         mean accuracy on hidden classes, with its standard error ``se`` and the number of ``trials``; ``agreement`` with
-        the other candidates; ``fit_time``, the seconds of all its fits; ``weight``, its share of the votes, 0 for those that were not
-        kept.
+        the other candidates; ``fit_time``, the seconds of all its fits; ``weight``, its share of the votes, 0 for those
+        that were not kept.
         """
         check_is_fitted(self, "leaderboard_data_")
         from pandas import DataFrame

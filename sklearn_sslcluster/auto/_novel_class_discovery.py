@@ -24,7 +24,6 @@ from ._trials import Trial, make_trials
 from ._voting import VotingMixin
 
 _FEWEST_FOR_CHOICE = 12
-_COUNTING_ROWS = 2000
 _MOST_COUNTING_TRIALS = 5
 # Time of a fit grows about like this power of the rows.
 _GROWTH = 1.3
@@ -111,8 +110,8 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
     distance_quantiles_ : ndarray of shape (n_clusters_, 101)
         Percentiles of the distance of the training rows of each class to the nearest other reference row, for
         ``predict(X, reject=...)``.
-    reference_rows_ : ndarray of shape (n_references, n_features)
-        At most 2,000 distinct training rows.
+    reference_rows_, reference_codes_ : ndarray of shape (n_references, n_features), ndarray of shape (n_references,)
+        At most 2,000 distinct training rows, and their classes as positions in ``classes_``.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -306,13 +305,7 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
             return n_wanted, {"n_clusters_interval_": (n_wanted, n_wanted), "n_clusters_votes_": {}}
         ks = self._candidates(labels.n_known)
         settings = (sample.unlabeled, ks[-1] - labels.n_known, seed)
-        counted = count_novel(
-            sample.X[:_COUNTING_ROWS],
-            sample.codes[:_COUNTING_ROWS],
-            trials[:_MOST_COUNTING_TRIALS],
-            settings,
-            self.n_jobs,
-        )
+        counted = count_novel(sample.X, sample.codes, trials[:_MOST_COUNTING_TRIALS], settings, self.n_jobs)
         n_known = labels.n_known
         lowest = 0 if n_known else 1
         low, chosen, high = (max(n, lowest) + n_known for n in (counted.low, counted.n_novel, counted.high))

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..engine import RowBlocks
 from ..labels import UNLABELED
-from ..numerics import share_of_known, whitening, within_scatter
+from ..numerics import distinct_rows, share_of_known, whitening, within_scatter
 from ._candidates import Candidate
 from ._choice import Evidence, survivors
 from ._trials import Outcome, Trial, agreement, n_hidden_by_default, run_all
@@ -225,13 +226,21 @@ def n_hidden_in(n_known: int, n_hidden: int | None) -> int:
 
 
 def row_sample(X: np.ndarray, codes: np.ndarray, max_rows: int, random_state: np.random.RandomState) -> np.ndarray:
-    """Numbers of distinct rows in lexicographic order, at most so many, labeled ones in their proportion."""
-    table = np.column_stack([X, codes])
-    _, first = np.unique(table, axis=0, return_index=True)
-    if len(first) <= max_rows:
-        return first
-    chosen = first[np.sort(random_state.permutation(len(first))[:max_rows])]
-    # Every known class keeps some rows.
-    missing = np.setdiff1d(np.unique(codes), np.unique(codes[chosen]))
-    extra = [first[codes[first] == code][:2] for code in missing]
-    return np.concatenate([chosen, *extra])
+    """Numbers of distinct rows, about `max_rows` at most: unlabeled and labeled ones in their proportion.
+
+    Rows come in an order that does not depend on that of the table, and every known class keeps some.
+    """
+    free, chosen = codes == UNLABELED, []
+    for group in (np.flatnonzero(free), np.flatnonzero(~free)):
+        if len(group):
+            limit = max(round(max_rows * len(group) / len(codes)), 1)
+            blocks = RowBlocks(X if len(group) == len(X) else X[group], (None, None))
+            found = distinct_rows(blocks, (None, None), max_rows=limit, random_state=random_state)
+            chosen.append(group[found.rows])
+    rows = np.concatenate(chosen)
+    missing = np.setdiff1d(np.unique(codes[~free]), codes[rows])
+    # Which rows of a class stand in for it depends on their values only.
+    extra = [
+        own[np.lexsort(X[own].T[::-1])][:2] for own in (np.flatnonzero(codes == code) for code in missing) if len(own)
+    ]
+    return np.concatenate([rows, *extra])

@@ -43,7 +43,7 @@ class VotingMixin(PartialLabelMixin):
         X = self._check_rows(X)
         codes = self._votes(X).argmax(axis=1)
         if reject is not None:
-            codes = self._reject(codes, _nearest(self.reference_rows_, X, 1)[:, 0], reject)
+            codes = self._reject(codes, _neighbors(self.reference_rows_, X, 1)[0][:, 0], reject)
         return decode(codes, self.classes_, unlabeled_value=self.unlabeled_value)
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -182,7 +182,7 @@ class VotingMixin(PartialLabelMixin):
             RowBlocks(X, (None, None)), (None, None), max_rows=_MOST_REFERENCES, random_state=np.random.RandomState(0)
         )
         rows = references.rows[:_MOST_REFERENCES]
-        nearest = _nearest(X[rows], X[rows], 2)[:, -1]
+        nearest = _neighbors(X[rows], X[rows], 2)[0][:, -1]
         return {
             **names,
             "labels_": decode(codes, names["classes_"]),
@@ -192,16 +192,20 @@ class VotingMixin(PartialLabelMixin):
             "weights_": weights,
             "translations_": found,
             "reference_rows_": X[rows],
+            "reference_codes_": codes[rows],
             "distance_quantiles_": quantiles_by_class(nearest, codes[rows], np.ones(len(rows)), n_classes),
-            "suggested_rows_": _suggested(X, codes, labels, confidence),
+            "suggested_rows_": _suggested(X, codes, labels, confidence, rows),
         }
 
     def _votes(self, X: np.ndarray) -> np.ndarray:
         partitions = [member_codes(member, X) for member in self.estimators_]
         share = votes(partitions, self.translations_, self.weights_, len(self.classes_))
-        total = share.sum(axis=1, keepdims=True)
-        # Classes that no training row was voted into do not count.
-        return np.divide(share, total, out=np.full_like(share, 1 / share.shape[1]), where=total > 0)
+        # Classes that no training row was voted into do not count. Rows with no other votes are like the next one.
+        nowhere = np.flatnonzero(share.sum(axis=1) == 0)
+        if len(nowhere):
+            nearest = _neighbors(self.reference_rows_, X[nowhere], 1)[1][:, 0]
+            share[nowhere, self.reference_codes_[nearest]] = 1.0
+        return share / share.sum(axis=1, keepdims=True)
 
     def _keep_names(self, X: np.ndarray, earlier: Any) -> None:
         """Name novel classes like those of an earlier model that share most of their rows."""
@@ -230,35 +234,33 @@ class VotingMixin(PartialLabelMixin):
             self.rename_classes(mapping)
 
 
-def _nearest(references: np.ndarray, X: np.ndarray, n_neighbors: int) -> np.ndarray:
-    """Distances to the nearest reference rows."""
+def _neighbors(references: np.ndarray, X: np.ndarray, n_neighbors: int) -> tuple[np.ndarray, np.ndarray]:
+    """(distances, numbers) of the nearest reference rows, seen from their middle."""
     middle = references.mean(axis=0, dtype=np.float64)
     finder = NearestNeighbors(n_neighbors=min(n_neighbors, len(references))).fit(references - middle)
-    return finder.kneighbors(X - middle)[0]
+    return finder.kneighbors(X - middle)
 
 
-def _suggested(X: np.ndarray, codes: np.ndarray, labels: PartialLabels, confidence: np.ndarray) -> np.ndarray:
+def _suggested(
+    X: np.ndarray, codes: np.ndarray, labels: PartialLabels, confidence: np.ndarray, references: np.ndarray
+) -> np.ndarray:
     """Unlabeled rows in the order in which a label tells most."""
     free = np.flatnonzero(labels.unlabeled)
     if not len(free):
         return free
-    Z = X - X.mean(axis=0, dtype=np.float64)
-    n_neighbors = min(_NEIGHBORS, len(Z) - 1)
-    divided = np.zeros(len(free))
-    if n_neighbors:
-        neighbors = NearestNeighbors(n_neighbors=n_neighbors + 1).fit(Z).kneighbors(Z[free], return_distance=False)
-        divided = (codes[neighbors] != codes[free][:, None]).mean(axis=1)
+    neighbors = references[_neighbors(X[references], X[free], _NEIGHBORS)[1]]
+    divided = (codes[neighbors] != codes[free][:, None]).mean(axis=1)
     doubt = divided + 1 - confidence[free]
     first = []
     for code in range(labels.n_known, int(codes.max()) + 1):
         own = free[codes[free] == code]
         if len(own):
-            first.append(own[((Z[own] - Z[own].mean(axis=0)) ** 2).sum(axis=1).argmin()])
+            away = X[own] - X[own].mean(axis=0, dtype=np.float64)
+            first.append(own[(away**2).sum(axis=1).argmin()])
     order = np.argsort(-doubt, kind="stable")
     rank_in_class = np.zeros(len(free), dtype=np.intp)
     for code in np.unique(codes[free]):
         own = order[codes[free][order] == code]
         rank_in_class[own] = np.arange(len(own))
-    order = order[np.argsort(rank_in_class[order], kind="stable")]
-    rest = free[order]
+    rest = free[order[np.argsort(rank_in_class[order], kind="stable")]]
     return np.concatenate([np.array(first, dtype=np.intp), rest[~np.isin(rest, first)]])

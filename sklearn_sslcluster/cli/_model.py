@@ -29,6 +29,8 @@ METHODS = {
 # What warnings of the estimators name, and what it is here.
 OPTIONS = {name: f"--method {method}" for method, (_, name) in METHODS.items()} | {"n_clusters": "--n-clusters"}
 _FORMAT = 1
+# Fewer rows are fitted before other processes have started.
+_FEW_ROWS = 500
 _CONTENT = {"format", "label", "numbers", "text", "pipeline"}
 # What reading a file that is no model, or a broken one, may raise.
 _UNREADABLE = (
@@ -63,8 +65,8 @@ def fit(features: Features, labels: np.ndarray, args: Namespace) -> tuple[Any, n
     room, name = METHODS[args.method]
     estimator = getattr(import_module(f"sklearn_sslcluster.{room}"), name)
     clusters = estimator(args.n_clusters, unlabeled_value=None, random_state=args.seed)
-    if args.time_budget is not None:
-        clusters.set_params(time_budget=args.time_budget)
+    if args.method == "auto":
+        clusters.set_params(time_budget=args.time_budget, n_jobs=-1 if len(labels) > _FEW_ROWS else None)
     Z = columns.fit_transform(features.frame())
     with _progress(clusters, Z, args.quiet):
         clusters.fit(Z, labels)
