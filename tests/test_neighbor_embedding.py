@@ -60,7 +60,11 @@ def test_auto_finds_about_ten_digits(digits):
     _, X, _, train, _ = digits
     model = NeighborEmbeddingClustering("auto", max_epochs=5, k_max=14, random_state=0).fit(X[train])
     assert 8 <= model.n_clusters_ <= 13
-    assert max(model.n_clusters_scores_, key=model.n_clusters_scores_.get) == model.n_clusters_
+    best = max(model.n_clusters_scores_.values())
+    as_good = [
+        k for k, score in model.n_clusters_scores_.items() if score >= best - min(0.5 / len(train) ** 0.5, 0.015)
+    ]
+    assert model.n_clusters_ == min(as_good)
 
 
 def test_moons_that_kmeans_cuts_are_found(moons):

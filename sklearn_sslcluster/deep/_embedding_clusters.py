@@ -41,6 +41,8 @@ _COMPONENTS_PER_CLASS = (1.0, 1.5)
 # Components are linked that share so many of the edges of the smaller one.
 _LINKED = 0.002
 _MAX_ITER, _TOL = 200, 1e-4
+# Silhouettes are as good as the largest within this standard deviation of single rows over the root of their number.
+_SPREAD, _LARGEST_TOLERANCE = 0.5, 0.015
 
 
 @dataclass(frozen=True)
@@ -173,9 +175,13 @@ def choose_k(
     n_init: int,
     random_state: np.random.RandomState,
 ) -> tuple[int, dict[int, float]]:
-    """(number of classes with the largest silhouette in the embedding, silhouettes)."""
+    """(fewest classes with a silhouette in the embedding that is as good as the largest, silhouettes)."""
     problem = _pose(embedding, drawn, n_known, random_state)
-    return choose_n_clusters(problem, ks, LloydSettings(n_init), random_state, move_known=True)
+    chosen, scores = choose_n_clusters(problem, ks, LloydSettings(n_init), random_state, move_known=True)
+    if scores:
+        tolerance = min(_SPREAD / np.sqrt(len(embedding)), _LARGEST_TOLERANCE)
+        chosen = min(k for k, score in scores.items() if score >= max(scores.values()) - tolerance)
+    return chosen, scores
 
 
 def cluster_posteriors(

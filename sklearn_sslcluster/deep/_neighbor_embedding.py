@@ -43,8 +43,8 @@ class NeighborEmbeddingClustering(
     Parameters
     ----------
     n_clusters : int or "auto", default="auto"
-        Number of classes, known and novel together. ``"auto"`` takes the number with the largest mean silhouette in the
-        neighbor embedding.
+        Number of classes, known and novel together. ``"auto"`` takes the smallest number whose mean silhouette
+        in the neighbor embedding is as good as the largest, see Notes.
     embedding : {"tsne", "umap"}, default="tsne"
         :class:`sklearn.manifold.TSNE`, or UMAP of the package umap-learn, which must be installed.
     n_components : int, default=2
@@ -129,7 +129,8 @@ class NeighborEmbeddingClustering(
     mixture may have half as many components again as there are classes, which are joined where that raises the
     modularity on the graph of the ten nearest neighbors of the rows: what t-SNE tears off a group often lands beside
     another one. Of the runs the one whose classes have the largest modularity is taken. Modularity prefers groups of
-    similar size; the silhouettes of ``"auto"`` suppose it too.
+    similar size; the silhouettes of ``"auto"`` suppose it too. Silhouettes count as equally good if they differ by less
+    than a standard error, taken as half over the root of the number of embedded rows, but at most 0.015.
 
     *Map.* With embedding :math:`e_i` and posteriors :math:`p_i` of a row, the network with outputs :math:`(f, g)`
     minimizes
