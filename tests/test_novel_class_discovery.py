@@ -6,10 +6,11 @@ from itertools import permutations
 import matplotlib as mpl
 import numpy as np
 import pytest
-from sklearn.cluster import KMeans
+from sklearn.cluster import AgglomerativeClustering, KMeans
 from sklearn.datasets import load_digits, make_moons
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import adjusted_rand_score
+from sklearn.mixture import GaussianMixture
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -32,10 +33,19 @@ def blobs():
     return make_partially_labeled_blobs(200, n_known=4, n_novel=2, n_features=3, random_state=0)
 
 
+class Picky(KMeans):
+    """Fails on few rows, as trials have."""
+
+    def fit_predict(self, X, y=None, sample_weight=None):
+        if len(X) < 60:
+            raise ValueError("too few rows for me")
+        return super().fit_predict(X)
+
+
 class Broken(KMeans):
     """Fails."""
 
-    def fit(self, X, y=None, sample_weight=None):
+    def fit_predict(self, X, y=None, sample_weight=None):
         raise ValueError("no clusters today")
 
 
@@ -194,8 +204,8 @@ def test_sample_is_distinct_and_keeps_every_class():
     codes[:2] = 0
     rows = row_sample(X, codes, 10, np.random.RandomState(0))
     assert len(np.unique(X[rows])) == len(rows) <= 12
-    assert (codes[rows] == 0).any()
-    assert len(row_sample(X, codes, 100, np.random.RandomState(0))) == 50
+    assert (codes[rows] == 0).sum() == 1
+    assert len(row_sample(X, codes, 200, np.random.RandomState(0))) == 50
 
 
 # The estimator
@@ -276,7 +286,7 @@ def test_works_at_the_end_of_a_pipeline_without_labels(blobs):
 @pytest.mark.parametrize("n_known", [1, 2])
 def test_few_known_classes_are_warned_of(blobs, n_known):
     X, _, y_true = blobs
-    with pytest.warns(UserWarning, match="too few classes to hide"):
+    with pytest.warns(UserWarning, match="too little to hide classes"):
         model = quick(n_clusters=6, unlabeled="novel").fit(X, np.where(y_true < n_known, y_true, -1))
     assert len(model.hidden_classes_) == (1 if n_known == 2 else 0)
     assert model.n_clusters_ == 6
@@ -286,7 +296,112 @@ def test_time_budget_leaves_an_answer(blobs):
     X, y, _ = blobs
     model = quick(n_clusters=6, time_budget=1e-6).fit(X, y)
     assert model.leaderboard_data_["weight"].tolist() == [1.0, 0.0]
+    assert model.leaderboard_data_["trials"].tolist() == [0, 0]
     assert len(model.labels_) == len(X)
+
+
+def test_a_budget_leaves_the_count_to_k_means(blobs):
+    X, y, _ = blobs
+    model = quick(time_budget=20).fit(X, y)
+    assert set(model.n_clusters_votes_) == {"silhouette in columns", "silhouette in metric"}
+    assert model.n_clusters_ == 6
+
+
+def test_trials_end_with_the_budget(blobs, monkeypatch):
+    """With a clock that says how much time each round takes."""
+    X, y, _ = blobs
+    ticks = iter(range(10_000))
+    monkeypatch.setattr("sklearn_sslcluster.auto._search.time.perf_counter", lambda: next(ticks))
+    model = quick(n_clusters=6, n_splits=6, time_budget=20).fit(X, y)
+    assert 0 < max(model.leaderboard_data_["trials"]) < 6
+
+
+@pytest.mark.parametrize("clusterer", [KMeans(n_init=3), GaussianMixture(n_init=2), AgglomerativeClustering()])
+def test_clusterers_of_scikit_learn_may_be_candidates(blobs, clusterer):
+    X, y, y_true = blobs
+    for candidate in (clusterer, make_pipeline(StandardScaler(), clusterer)):
+        model = quick(n_clusters=6, candidates=[("theirs", candidate)]).fit(X, y)
+        assert clustering_accuracy(y_true, model.labels_) == 1
+        np.testing.assert_array_equal(model.predict(X[y >= 0]), y[y >= 0])
+
+
+def test_one_column_is_enough():
+    rng = np.random.RandomState(0)
+    truth = np.repeat(np.arange(5), 60)
+    X = (10 * truth + rng.normal(size=300))[:, None]
+    model = quick().fit(X, np.where(truth < 3, truth, -1))
+    assert clustering_accuracy(truth, model.labels_) == 1
+
+
+@pytest.mark.parametrize(("n_labeled", "expected"), [(60, 60), (1900, 75), (1960, 110)])
+def test_what_there_is_less_of_stays_in_the_sample(n_labeled, expected):
+    X = np.random.RandomState(0).normal(size=(2000, 2))
+    codes = np.full(2000, -1)
+    codes[:n_labeled] = np.arange(n_labeled) % 3
+    rows = row_sample(X, codes, 150, np.random.RandomState(0))
+    assert len(rows) <= 155
+    assert (codes[rows] >= 0).sum() == pytest.approx(expected, abs=3)
+    assert (codes[rows] < 0).sum() == pytest.approx(150 - expected, abs=3)
+
+
+def test_order_of_the_rows_changes_no_trial(blobs):
+    X, y, _ = blobs
+    order = np.random.RandomState(1).permutation(len(X))
+    # Equal rows of two classes: whichever stands first.
+    X = X.copy()
+    X[np.flatnonzero(y == 1)[:3]] = X[np.flatnonzero(y == 0)[:3]]
+    straight, shuffled = quick(n_clusters=6).fit(X, y), quick(n_clusters=6).fit(X[order], y[order])
+    assert straight.trial_scores_ == shuffled.trial_scores_
+    np.testing.assert_array_equal(straight.labels_[order], shuffled.labels_)
+
+
+def test_a_failed_trial_counts_as_nothing_found(blobs):
+    X, y, _ = blobs
+    candidates = [*QUICK, ("picky", NovelRowsClustering(clusterer=Picky()))]
+    kept = (y < 0) | (np.arange(len(y)) % 2 == 0)
+    model = quick(n_clusters=6, candidates=candidates).fit(X[kept], y[kept])
+    board = model.leaderboard_.set_index("candidate")
+    assert board.loc["picky", "hidden_accuracy"] == 0
+    assert board.loc["picky", "weight"] == 0
+
+
+def test_no_trials_are_warned_of_though_many_classes_are_known(blobs):
+    X, y, y_true = blobs
+    few = np.full(len(y), -1)
+    for code in range(4):
+        few[np.flatnonzero(y_true == code)[:2]] = code
+    with pytest.warns(UserWarning, match="8 labeled rows, known classes: 4"):
+        model = quick(n_clusters=6).fit(X, few)
+    assert model.hidden_classes_ == []
+
+
+def test_a_model_that_is_none_is_refused_before_the_search(blobs):
+    X, y, _ = blobs
+    for earlier in (KMeans(2, n_init=1).fit(X), quick(n_clusters=6), quick(n_clusters=6).fit(X[:, :2], y)):
+        with pytest.raises(ValueError, match="init_from must be a model"):
+            quick(n_clusters=6).fit(X, y, init_from=earlier)
+
+
+class Stub:
+    """An earlier model."""
+
+    n_features_in_ = 3
+
+    def __init__(self, names, novel):
+        self.names, self.novel_classes_ = names, np.array(novel)
+
+    def predict(self, X):
+        return self.names[: len(X)]
+
+
+def test_names_never_collide(blobs):
+    """The earlier class 5 is what would be 4 now, and the earlier 4 is gone."""
+    X, y, _ = blobs
+    first = quick(n_clusters=6).fit(X, y)
+    now = first.predict(X[y < 0])
+    model = quick(n_clusters=6).fit(X, y, init_from=Stub(np.where(now == 4, 5, 0), [4, 5]))
+    assert sorted(model.novel_classes_.tolist()) == [4, 5]
+    np.testing.assert_array_equal(model.predict(X[y < 0]) == 5, now == 4)
 
 
 def test_a_candidate_that_fails_is_left_out(blobs):

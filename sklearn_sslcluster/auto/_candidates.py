@@ -31,6 +31,8 @@ _METRICS = ("passthrough", KnownClassMetric(shrinkage=0.1), KnownClassMetric(shr
 _MOST_MIXED_COLUMNS = 30
 # Distinct unlabeled rows below which neighbor embeddings and networks have too little to go by.
 _FEWEST_FOR_NEIGHBORS = 100
+# Unlabeled rows above which the eigenvectors of a neighbor graph take too long.
+_MOST_SPECTRAL = 20_000
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ def default_candidates(
     unlabeled : {"mixed", "novel"}
         Whether unlabeled rows may belong to known classes.
     n_unlabeled : int, default=1000
-        Distinct unlabeled rows; with fewer than 100 methods that follow neighbors are left out.
+        Unlabeled rows; with fewer than 100 neighbor embeddings and networks are left out, with more than 20,000
+        spectral clustering.
     n_features : int, default=10
         Columns; of more than 30 a mixture sees the principal components.
     n_known : int, default=3
@@ -92,7 +95,9 @@ def default_candidates(
     listed = [("k-means", _pipeline(k_means), metrics)]
     if unlabeled == "novel":
         spectral = NCDSpectralClustering(affinity="nearest_neighbors", n_neighbors=10)
-        listed += [("ward", _pipeline(NovelRowsClustering()), metrics), ("spectral", _pipeline(spectral), metrics[::2])]
+        listed += [("ward", _pipeline(NovelRowsClustering()), metrics)]
+        if n_unlabeled <= _MOST_SPECTRAL:
+            listed += [("spectral", _pipeline(spectral), metrics[::2])]
     listed += [("mixture", _pipeline(mixture, reduce), metrics[:2])]
     if n_unlabeled >= _FEWEST_FOR_NEIGHBORS:
         listed += [("neighbors", _pipeline(neighbors), metrics[::2])]
@@ -122,7 +127,9 @@ def expand(listed: Sequence) -> list[Candidate]:
             raise ValueError(f"candidates must hold a name and an estimator, got {entry!r}.")
         grid = entry[2] if len(entry) == 3 and entry[2] else {}
         for params in ParameterGrid(grid):
-            found.append(Candidate(name, clone(pipeline).set_params(**clone(params, safe=False)), dict(params)))
+            found.append(
+                Candidate(name, _with_labels(clone(pipeline).set_params(**clone(params, safe=False))), dict(params))
+            )
     if not found:
         raise ValueError("candidates is empty.")
     names = [entry[0] for entry in listed]
@@ -148,9 +155,19 @@ def before_last(pipeline: Any, X: np.ndarray) -> np.ndarray:
     return X
 
 
-def takes_labels(pipeline: Any) -> bool:
-    """Whether the classes of the last step are the user's, known ones first."""
-    return isinstance(last_step(pipeline), PartialLabelMixin)
+def _with_labels(pipeline: Any) -> Any:
+    """The pipeline, its last step made one that takes partial labels: a clusterer of scikit-learn sees novel rows."""
+    clusterer = last_step(pipeline)
+    if isinstance(clusterer, PartialLabelMixin) or hasattr(clusterer, "novel_classes_"):
+        return pipeline
+    wrapped = NovelRowsClustering(clusterer=clusterer)
+    if clusterer is pipeline:
+        return wrapped
+    inner = pipeline
+    while isinstance(inner.steps[-1][1], Pipeline):
+        inner = inner.steps[-1][1]
+    inner.steps[-1] = (inner.steps[-1][0], wrapped)
+    return pipeline
 
 
 def prepared(pipeline: Any, n_clusters: Any, seed: int) -> Any:
@@ -172,4 +189,5 @@ def prepared(pipeline: Any, n_clusters: Any, seed: int) -> Any:
 
 def described(params: dict[str, Any]) -> str:
     """Parameters of a candidate in one line."""
-    return ", ".join(f"{name}={value}" for name, value in params.items() if value != "passthrough")
+    told = (item for item in params.items() if not (isinstance(item[1], str) and item[1] == "passthrough"))
+    return ", ".join(f"{name}={value}" for name, value in told)

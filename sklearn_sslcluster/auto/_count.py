@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +65,12 @@ class Counted:
 
 
 def count_novel(
-    X: np.ndarray, codes: np.ndarray, trials: list[Trial], settings: tuple[str, int, int], n_jobs: int | None
+    X: np.ndarray,
+    codes: np.ndarray,
+    trials: list[Trial],
+    settings: tuple[str, int, int, bool],
+    n_jobs: int | None,
+    has_time: Callable[[], bool] | None = None,
 ) -> Counted:
     """Count the novel classes.
 
@@ -77,20 +83,26 @@ def count_novel(
     codes : ndarray of shape (n_rows,)
         Known classes, ``UNLABELED`` elsewhere.
     trials : list of Trial
-    settings : (str, int, int)
-        Whether unlabeled rows are "mixed" or "novel", the most novel classes, and a seed.
+    settings : (str, int, int, bool)
+        Whether unlabeled rows are "mixed" or "novel", the most novel classes, a seed, and whether k-means alone counts.
     n_jobs : int or None
+    has_time : callable, optional
+        Whether there is time for one more look; without it all are taken.
     """
-    unlabeled, most, seed = settings
+    unlabeled, most, seed, quick = settings
     tables = [(X, codes, most)]
     tables += [(X[trial.rows], trial.codes, min(most, _MOST_TIMES * len(trial.hidden))) for trial in trials]
     spaces = _METRICS if codes.max(initial=-1) >= 0 else {"columns": None}
-    tasks = [(table, shrinkage, unlabeled, seed) for shrinkage in spaces.values() for table in tables]
-    found = Parallel(n_jobs=n_jobs)(delayed(_count_in)(*task) for task in tasks)
+    tasks = [(table, shrinkage, unlabeled, seed, quick) for table in tables for shrinkage in spaces.values()]
+    found: list[dict[str, int]] = []
+    if has_time is None:
+        found = list(Parallel(n_jobs=n_jobs)(delayed(_count_in)(*task) for task in tasks))
+    for task in tasks[len(found) :]:
+        found.append(_count_in(*task) if not found or (has_time is not None and has_time()) else {})
     hidden = np.array([len(trial.hidden) for trial in trials], dtype=np.float64)
     names, answers, told = [], [], []
     for number, space in enumerate(spaces):
-        whole, *of_trials = found[number * len(tables) : (number + 1) * len(tables)]
+        whole, *of_trials = found[number :: len(spaces)]
         for criterion, answer in whole.items():
             names.append(f"{criterion} in {space}")
             answers.append(answer)
@@ -132,7 +144,9 @@ def vote(names: list[str], answers: np.ndarray, errors: np.ndarray) -> Counted:
     return Counted(names, answers, errors, weights / weights.sum(), middle, low, high)
 
 
-def _count_in(table: tuple[np.ndarray, np.ndarray, int], shrinkage: float | None, unlabeled: str, seed: int) -> dict:
+def _count_in(
+    table: tuple[np.ndarray, np.ndarray, int], shrinkage: float | None, unlabeled: str, seed: int, quick: bool
+) -> dict[str, int]:
     """Novel classes by each criterion, in the columns or in the metric of the visible classes."""
     X, codes, most = table
     free = codes == UNLABELED
@@ -142,7 +156,7 @@ def _count_in(table: tuple[np.ndarray, np.ndarray, int], shrinkage: float | None
         warnings.simplefilter("ignore")
         Z = X if shrinkage is None else KnownClassMetric(shrinkage=shrinkage).fit(X, codes).transform(X)
         used = free if unlabeled == "novel" else np.ones(len(Z), dtype=bool)
-        if used.sum() < _FEWEST_EMBEDDED:
+        if quick or used.sum() < _FEWEST_EMBEDDED:
             return {"silhouette": _by_k_means(Z, codes, unlabeled, most, seed)}
         embedding = _embedded(Z[used], seed)
         n_known = 0 if unlabeled == "novel" else len(np.unique(codes[~free]))
@@ -162,7 +176,8 @@ def _by_k_means(Z: np.ndarray, codes: np.ndarray, unlabeled: str, most: int, see
 def _embedded(Z: np.ndarray, seed: int) -> np.ndarray:
     perplexity = min(_PERPLEXITY, len(Z) / _ROWS_PER_PERPLEXITY)
     scale = np.sqrt(np.mean((Z - Z.mean(axis=0)) ** 2))
-    model = TSNE(2, perplexity=perplexity, init="pca", random_state=seed)
+    init = "pca" if Z.shape[1] > 1 else "random"
+    model = TSNE(2, perplexity=perplexity, init=init, random_state=seed)
     embedding = model.fit_transform(((Z - Z.mean(axis=0)) / (scale if scale > 0 else 1.0)).astype(np.float32))
     embedding = embedding.astype(np.float64) - embedding.mean(axis=0)
     return embedding / np.sqrt(np.mean(embedding**2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
@@ -20,11 +21,13 @@ from ._count import count_novel
 from ._leaderboard import LeaderboardMixin
 from ._members import fit_member
 from ._search import Clock, Findings, Sample, estimate_known_share, explore, n_hidden_in, row_sample, settle_case
-from ._trials import Trial, make_trials
+from ._trials import FIT_ERRORS, Trial, make_trials
 from ._voting import VotingMixin
 
 _FEWEST_FOR_CHOICE = 12
 _MOST_COUNTING_TRIALS = 5
+# Of a budget, what is left after the counting; with less than so many seconds k-means alone counts.
+_LEFT_AFTER_COUNTING, _QUICK = 0.75, 60.0
 # Time of a fit grows about like this power of the rows.
 _GROWTH = 1.3
 
@@ -46,8 +49,9 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
         Whether unlabeled rows may belong to known classes. ``"auto"`` takes them for all novel if less than 3 % of them
         look known (``known_share_``).
     candidates : "default" or list, default="default"
-        Entries (name, pipeline, grid) or (name, pipeline): clusterers of this package or of scikit-learn with a
-        ``predict``, or pipelines that end with one, and a grid of their parameters. See :func:`default_candidates`.
+        Entries (name, pipeline, grid) or (name, pipeline): clusterers of this package or of scikit-learn, or pipelines
+        that end with one, and a grid of their parameters. Clusterers of scikit-learn are given the rows without a label
+        only, by :class:`~sklearn_sslcluster.discovery.NovelRowsClustering`. See :func:`default_candidates`.
     max_candidates : int, default=None
         Take the first so many candidates of the list only, its grids spread out; simple ones stand first. None takes
         all.
@@ -62,8 +66,9 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
     n_hidden : int, default=None
         Known classes hidden in a trial; None for half of them, rounded up, but at least two.
     time_budget : float, default=None
-        Seconds after which no further trial begins. Half of them are for the first fits; at least one candidate is
-        fitted. Answers then depend on the machine.
+        Seconds after which no further trial begins: a quarter for the counting, half for the first fits. At least one
+        candidate is fitted, and the best one once more to all rows, whatever that takes. Answers then depend on the
+        machine.
     max_rows : int, default=2000
         Distinct rows on which candidates are compared. What is kept is fitted to all rows.
     k_max : int, default=None
@@ -103,6 +108,14 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
         What was kept, best first, fitted with codes for class names.
     weights_ : ndarray of shape (n_kept,)
         Their votes.
+    translations_ : list of ndarray
+        For each of them, the position in ``classes_`` of each class it names; -1 for classes without a row.
+    trial_scores_ : list of list
+        Accuracy of each candidate, in the order of the leaderboard, in each trial; None where it was not tried.
+    leaderboard_data_ : dict
+        What ``leaderboard_`` is made of.
+    suggested_rows_ : ndarray
+        What ``suggest_rows`` chooses from, at most 1,000.
     hidden_classes_ : list of ndarray
         Names of the classes that each trial hid.
     leaderboard_ : pandas.DataFrame
@@ -242,12 +255,15 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
         ------
         ValueError
             If `X` has NaN or infinite values, `y` has another length or holds floats that are not whole numbers,
-            `n_hidden` leaves no known class visible, `candidates` is malformed, or all candidates fail.
+            `n_hidden` leaves no known class visible, `candidates` is malformed, all candidates fail, or `init_from` is
+            no model of these columns.
         TypeError
             If `y` holds values that are no labels, dates for example.
         """
         clock = Clock(self.time_budget)
         X = self._check_rows(X, reset=True)
+        if init_from is not None:
+            _check_earlier(init_from, X.shape[1])
         labels = self._encode_labels(y, X)
         random_state = check_random_state(self.random_state)
         check_range(pose_problem(RowBlocks(X, (None, None)), 0, np.random.RandomState(0)), X.dtype)
@@ -256,7 +272,7 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
         trials = self._make_trials(sample, random_state)
         with fit_progress(self, X, y, max_steps=None, step_name="round") as step:
             candidates = self._expand(sample)[: self.max_candidates]
-            n_wanted, counted = self._count(sample, trials, labels, seed)
+            n_wanted, counted = self._count(sample, trials, labels, seed, clock)
             findings = explore(
                 candidates, sample, trials, n_wanted, (seed, self.n_jobs, self.selection), clock, lambda: step()
             )
@@ -275,9 +291,10 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
             members = self._fit_members(
                 [candidates[i].pipeline for i in kept], kept, X, labels, (n_wanted, seed, findings, clock)
             )
-            fitted |= self._attributes(members, weights[: len(members)], X, labels, n_wanted)
+            votes = np.array([weights[kept.tolist().index(number)] for number, _ in members])
+            fitted |= self._attributes([member for _, member in members], votes, X, labels, n_wanted)
             self._warn_if_fewer(n_wanted, fitted["n_clusters_"])
-        self._warn_if_little_is_known(labels, sample)
+        self._warn_if_little_is_known(labels, sample, len(trials))
         self._set_fitted(**fitted)
         if init_from is not None and self.refit:
             self._keep_names(X[labels.unlabeled], init_from)
@@ -285,9 +302,11 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
 
     def _draw_sample(self, X: np.ndarray, labels: PartialLabels, random_state: np.random.RandomState) -> Sample:
         rows = row_sample(X, labels.codes, self.max_rows, random_state)
+        n_free = int(labels.unlabeled.sum())
         codes = labels.codes[rows].astype(np.int64)
         share = estimate_known_share(np.asarray(X[rows], dtype=np.float64), codes)
-        return Sample(X[rows], codes, settle_case(self.unlabeled, share, labels.n_known), share)
+        case = settle_case(self.unlabeled, share, labels.n_known)
+        return Sample(X[rows], codes, case, share, n_free, len(X) - n_free)
 
     def _make_trials(self, sample: Sample, random_state: np.random.RandomState) -> list[Trial]:
         n_known = int(sample.codes.max(initial=-1)) + 1
@@ -297,15 +316,17 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
         return make_trials(sample.codes, n_hidden, self.n_splits, sample.masked_share, random_state)
 
     def _count(
-        self, sample: Sample, trials: list[Trial], labels: PartialLabels, seed: int
+        self, sample: Sample, trials: list[Trial], labels: PartialLabels, seed: int, clock: Clock
     ) -> tuple[int, dict[str, Any]]:
         """(number of classes, fitted attributes)."""
         if self.n_clusters != "auto":
             n_wanted = labels.n_known + self._n_novel_wanted(labels)
             return n_wanted, {"n_clusters_interval_": (n_wanted, n_wanted), "n_clusters_votes_": {}}
         ks = self._candidates(labels.n_known)
-        settings = (sample.unlabeled, ks[-1] - labels.n_known, seed)
-        counted = count_novel(sample.X, sample.codes, trials[:_MOST_COUNTING_TRIALS], settings, self.n_jobs)
+        quick = clock.budget is not None and clock.budget < _QUICK
+        settings = (sample.unlabeled, ks[-1] - labels.n_known, seed, quick)
+        has_time = None if clock.budget is None else partial(clock.allows, _LEFT_AFTER_COUNTING * clock.budget)
+        counted = count_novel(sample.X, sample.codes, trials[:_MOST_COUNTING_TRIALS], settings, self.n_jobs, has_time)
         n_known = labels.n_known
         lowest = 0 if n_known else 1
         low, chosen, high = (max(n, lowest) + n_known for n in (counted.low, counted.n_novel, counted.high))
@@ -323,7 +344,9 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
             return expand(self.candidates)
         n_known = int(sample.codes.max(initial=-1)) + 1
         free = int(sample.free.sum())
-        listed = default_candidates(sample.unlabeled, n_unlabeled=free, n_features=sample.X.shape[1], n_known=n_known)
+        listed = default_candidates(
+            sample.unlabeled, n_unlabeled=sample.n_free, n_features=sample.X.shape[1], n_known=n_known
+        )
         # Nothing to choose with: the simplest will do.
         return expand(listed[:1] if free < _FEWEST_FOR_CHOICE else listed)
 
@@ -334,25 +357,35 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
         X: np.ndarray,
         labels: PartialLabels,
         search: tuple[int, int, Findings, Clock],
-    ) -> list[Any]:
-        """What was kept, fitted to all rows; within a budget the first one, and others while time allows."""
+    ) -> list[tuple[int, Any]]:
+        """(number, what was kept, fitted to all rows); within a budget the first, and others while time allows."""
         n_wanted, seed, findings, clock = search
-        members: list[Any] = []
-        growth = (
-            (len(X) / max(len(findings.outcomes[0].codes), 1)) ** _GROWTH
-            if findings.outcomes[0].codes is not None
-            else 1.0
-        )
+        members: list[tuple[int, Any]] = []
+        errors: list[Exception] = []
+        growth = (len(X) / max(findings.n_rows, 1)) ** _GROWTH
         for number, pipeline in zip(kept, pipelines, strict=True):
             if members and not clock.allows(findings.outcomes[number].seconds * growth):
                 break
-            members.append(fit_member(pipeline, X, labels.codes.astype(np.int64), n_wanted, seed))
+            try:
+                members.append((number, fit_member(pipeline, X, labels.codes.astype(np.int64), n_wanted, seed)))
+            except FIT_ERRORS as error:
+                errors.append(error)
+        if not members:
+            raise ValueError(f"What was chosen cannot be fitted to all rows: {errors[0]}") from errors[0]
         return members
 
-    def _warn_if_little_is_known(self, labels: PartialLabels, sample: Sample) -> None:
-        if labels.n_known < 3 and sample.free.any() and labels.n_known:
+    def _warn_if_little_is_known(self, labels: PartialLabels, sample: Sample, n_trials: int) -> None:
+        if sample.free.any() and labels.n_known and (labels.n_known < 3 or not n_trials):
             warn_user(
-                f"Only {labels.n_known} known classes: what was chosen rests on the agreement and the stability of "
-                "the candidates, since there are too few classes to hide. Label rows of more classes, or look at "
-                "leaderboard_."
+                f"{sample.n_labeled} labeled rows, known classes: {labels.n_known}. That is too little to hide classes "
+                "and look for them: the choice rests on how far candidates agree with each other and with themselves. "
+                "Label more rows, of at least three classes."
             )
+
+
+def _check_earlier(model: Any, n_features: int) -> None:
+    """Refuse what is no fitted model of so many columns."""
+    if not hasattr(model, "novel_classes_") or getattr(model, "n_features_in_", None) != n_features:
+        raise ValueError(
+            f"init_from must be a model with novel classes, fitted to {n_features} columns; got {model!r}."
+        )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+from joblib import effective_n_jobs
 
 from ..engine import RowBlocks
 from ..labels import UNLABELED
@@ -23,6 +24,8 @@ _FIRST_TRIALS, _KEPT_SHARE, _FEWEST_KEPT = 3, 0.4, 5
 # Share of the rows on which the stability of a partition is looked at.
 _RESAMPLED = 0.7
 _FEW_KNOWN = 3
+# Rows of a known class that a sample holds, if there are so many.
+_FEWEST_OF_CLASS = 5
 
 
 @dataclass
@@ -30,7 +33,7 @@ class Clock:
     """Seconds that are left; without a budget there is no end to them."""
 
     budget: float | None
-    start: float = field(default_factory=time.perf_counter)
+    start: float = field(default_factory=lambda: time.perf_counter())
 
     @property
     def elapsed(self) -> float:
@@ -52,12 +55,16 @@ class Sample:
     unlabeled : {"mixed", "novel"}
     known_share : float
         Estimated share of the unlabeled rows that belong to known classes.
+    n_free, n_labeled : int
+        Rows of the table without and with a label.
     """
 
     X: np.ndarray
     codes: np.ndarray
     unlabeled: str
     known_share: float
+    n_free: int
+    n_labeled: int
 
     @property
     def free(self) -> np.ndarray:
@@ -68,8 +75,8 @@ class Sample:
         """Share of the rows of known classes that have no label."""
         if self.unlabeled == "novel":
             return 0.0
-        hidden = self.known_share * self.free.sum()
-        return float(min(hidden / max(hidden + (~self.free).sum(), 1), 0.9))
+        hidden = self.known_share * self.n_free
+        return float(min(hidden / max(hidden + self.n_labeled, 1), 0.9))
 
 
 @dataclass(frozen=True)
@@ -85,12 +92,15 @@ class Findings:
         On the whole sample.
     seconds : ndarray of shape (n_candidates,)
         Of all fits of a candidate.
+    n_rows : int
+        Rows of the sample.
     """
 
     evidence: Evidence
     alive: np.ndarray
     outcomes: list[Outcome]
     seconds: np.ndarray
+    n_rows: int
 
 
 def estimate_known_share(X: np.ndarray, codes: np.ndarray) -> float:
@@ -146,7 +156,13 @@ def explore(
     evidence = Evidence(scores, agreement(outcomes, free), np.zeros(n))
     stopped = on_round()
     n_known = int(sample.codes.max(initial=-1)) + 1
-    if n_known < _FEW_KNOWN and not stopped and len(alive) and clock.allows(float(seconds[alive].sum())):
+    side_by_side = effective_n_jobs(n_jobs)
+    if (
+        (n_known < _FEW_KNOWN or not trials)
+        and not stopped
+        and len(alive)
+        and clock.allows(float(seconds[alive].sum()) / side_by_side)
+    ):
         evidence = Evidence(
             scores, evidence.agreement, _stabilities(candidates, sample, outcomes, n_clusters, seed, n_jobs)
         )
@@ -154,19 +170,19 @@ def explore(
     for number, trial in enumerate(trials):
         if stopped or not len(alive):
             break
-        expected = float(seconds[alive].sum()) / (1 + number) / max(n_jobs or 1, 1)
-        if number and not clock.allows(expected):
+        if not clock.allows(float(seconds[alive].sum()) / (1 + number) / side_by_side):
             break
         X = sample.X[trial.rows]
         tasks = [(candidates[i], X, trial.codes, trial.n_classes, seed + number + 1) for i in alive]
         for i, outcome in zip(alive, run_all(tasks, n_jobs), strict=True):
-            scores[i, number] = outcome.score(trial)
+            # A failed fit has found nothing.
+            scores[i, number] = outcome.score(trial) if outcome.codes is not None else 0.0
             seconds[i] += outcome.seconds
         if number + 1 == _FIRST_TRIALS and number + 1 < len(trials):
             n_left = max(round(_KEPT_SHARE * len(alive)), min(_FEWEST_KEPT, len(alive)))
             alive = survivors(evidence, alive, n_left, selection)
         stopped = on_round()
-    return Findings(evidence, alive, outcomes, seconds)
+    return Findings(evidence, alive, outcomes, seconds, len(sample.X))
 
 
 def _whole_sample(
@@ -177,12 +193,13 @@ def _whole_sample(
     if clock.budget is None:
         return run_all(tasks, n_jobs)
     outcomes: list[Outcome] = []
-    for task in tasks:
-        # The first is fitted in any case; half of the time is for the trials and the last fits.
+    side_by_side = effective_n_jobs(n_jobs)
+    while len(outcomes) < len(tasks):
+        # The first are fitted in any case; half of the time is for the trials.
         if outcomes and not clock.allows(clock.budget / 2):
             outcomes.append(Outcome(None, 0.0, TimeoutError("time_budget left no time for this candidate")))
         else:
-            outcomes += run_all([task], None)
+            outcomes += run_all(tasks[len(outcomes) :][: side_by_side if outcomes else 1], n_jobs if outcomes else None)
     return outcomes
 
 
@@ -226,21 +243,23 @@ def n_hidden_in(n_known: int, n_hidden: int | None) -> int:
 
 
 def row_sample(X: np.ndarray, codes: np.ndarray, max_rows: int, random_state: np.random.RandomState) -> np.ndarray:
-    """Numbers of distinct rows, about `max_rows` at most: unlabeled and labeled ones in their proportion.
+    """Numbers of distinct rows, about `max_rows` at most: half of them unlabeled, the others dealt to the classes.
 
-    Rows come in an order that does not depend on that of the table, and every known class keeps some.
+    What there is less of than its half is taken whole. Rows come in an order that does not depend on that of the table.
     """
-    free, chosen = codes == UNLABELED, []
-    for group in (np.flatnonzero(free), np.flatnonzero(~free)):
-        if len(group):
-            limit = max(round(max_rows * len(group) / len(codes)), 1)
-            blocks = RowBlocks(X if len(group) == len(X) else X[group], (None, None))
-            found = distinct_rows(blocks, (None, None), max_rows=limit, random_state=random_state)
-            chosen.append(group[found.rows])
-    rows = np.concatenate(chosen)
-    missing = np.setdiff1d(np.unique(codes[~free]), codes[rows])
-    # Which rows of a class stand in for it depends on their values only.
-    extra = [
-        own[np.lexsort(X[own].T[::-1])][:2] for own in (np.flatnonzero(codes == code) for code in missing) if len(own)
+    free = np.flatnonzero(codes == UNLABELED)
+    classes = [np.flatnonzero(codes == code) for code in range(int(codes.max(initial=UNLABELED)) + 1)]
+    n_labeled = len(codes) - len(free)
+    most_labeled = max(max_rows // 2, max_rows - len(free))
+    share = min(most_labeled / max(n_labeled, 1), 1.0)
+    limits = [
+        max_rows - min(n_labeled, most_labeled),
+        *(max(round(share * len(own)), _FEWEST_OF_CLASS) for own in classes),
     ]
-    return np.concatenate([rows, *extra])
+    chosen = []
+    for group, limit in zip([free, *classes], limits, strict=True):
+        if len(group):
+            blocks = RowBlocks(X if len(group) == len(X) else X[group], (None, None))
+            found = distinct_rows(blocks, (None, None), max_rows=max(limit, 1), random_state=random_state)
+            chosen.append(group[found.rows])
+    return np.concatenate(chosen)

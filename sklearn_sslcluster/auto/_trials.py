@@ -14,9 +14,11 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from ..labels import UNLABELED, hidden_class_folds
 from ..metrics import hidden_class_accuracy
-from ._candidates import Candidate, prepared, takes_labels
+from ._candidates import Candidate, prepared
 
 _FEWEST_HIDDEN = 2
+# What a fit of somebody's own candidate may raise.
+FIT_ERRORS = (ValueError, TypeError, RuntimeError, ArithmeticError, AttributeError, LookupError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -126,17 +128,13 @@ def make_trials(
 def run(candidate: Candidate, X: np.ndarray, codes: np.ndarray, n_clusters: Any, seed: int) -> Outcome:
     """Fit a candidate; an error of the fit is part of the outcome."""
     start = time.perf_counter()
-    n_known = int(codes.max(initial=-1)) + 1
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             pipeline = prepared(candidate.pipeline, n_clusters, seed).fit(X, codes)
         found = np.asarray(_labels_of(pipeline), dtype=np.int64)
-    except (ValueError, TypeError, RuntimeError, ArithmeticError, np.linalg.LinAlgError) as error:
+    except FIT_ERRORS as error:
         return Outcome(None, time.perf_counter() - start, error)
-    if not takes_labels(candidate.pipeline):
-        # Clusters of scikit-learn bear no names of classes.
-        found = np.where(codes >= 0, codes, np.where(found >= 0, found + n_known, n_known + found.max(initial=-1) + 1))
     return Outcome(found, time.perf_counter() - start)
 
 

@@ -18,6 +18,7 @@ from ._members import member_codes, member_novel_codes, translations, votes
 _MOST_REFERENCES = 2000
 _NEIGHBORS = 10
 _ENOUGH_OVERLAP = 0.5
+_MOST_SUGGESTED = 1000
 
 
 class VotingMixin(PartialLabelMixin):
@@ -90,6 +91,11 @@ class VotingMixin(PartialLabelMixin):
             found = member_novel_codes(member, X, n_known)
             if found is not None:
                 out += weight * votes([found], [translation], np.ones(1), len(self.classes_))
+        nowhere = np.flatnonzero(out[:, n_known:].sum(axis=1) == 0)
+        novel = self.reference_codes_ >= n_known
+        if len(nowhere) and novel.any():
+            nearest = _neighbors(self.reference_rows_[novel], X[nowhere], 1)[1][:, 0]
+            out[nowhere, self.reference_codes_[novel][nearest]] = 1.0
         return self.novel_classes_[out[:, n_known:].argmax(axis=1)]
 
     def novelty_score(self, X: Any) -> np.ndarray:
@@ -177,7 +183,9 @@ class VotingMixin(PartialLabelMixin):
         share = votes([member_codes(member, X) for member in members], found, weights, n_classes)
         codes = share.argmax(axis=1)
         np.copyto(codes, labels.codes, where=~labels.unlabeled)
-        confidence = np.where(labels.unlabeled, share.max(axis=1), 1.0)
+        total = share.sum(axis=1)
+        told = np.divide(share.max(axis=1), total, out=np.zeros(len(X)), where=total > 0)
+        confidence = np.where(labels.unlabeled, told, 1.0)
         references = distinct_rows(
             RowBlocks(X, (None, None)), (None, None), max_rows=_MOST_REFERENCES, random_state=np.random.RandomState(0)
         )
@@ -224,19 +232,18 @@ class VotingMixin(PartialLabelMixin):
         for row, column in zip(*match_clusters(table), strict=True):
             if table[row, column] > _ENOUGH_OVERLAP * min(sizes[column], (before == old[row]).sum()):
                 mapping[self.novel_classes_[column]] = old[row]
-        free_names = [name for name in self.novel_classes_.tolist() if name not in mapping.values()]
-        rest = [name for name in self.novel_classes_.tolist() if name not in mapping]
-        # A name that went to another class is given up by its own.
-        for name in rest:
-            if name in mapping.values():
-                mapping[name] = next(other for other in free_names if other not in mapping.values())
+        # A name that went to another class is given up by its own, which takes one that nobody has any more.
+        given_up = [name for name in mapping if name not in mapping.values()]
+        for name in self.novel_classes_.tolist():
+            if name not in mapping and name in mapping.values():
+                mapping[name] = given_up.pop(0)
         if mapping:
             self.rename_classes(mapping)
 
 
 def _neighbors(references: np.ndarray, X: np.ndarray, n_neighbors: int) -> tuple[np.ndarray, np.ndarray]:
     """(distances, numbers) of the nearest reference rows, seen from their middle."""
-    middle = references.mean(axis=0, dtype=np.float64)
+    middle = references.mean(axis=0, dtype=np.float64).astype(X.dtype)
     finder = NearestNeighbors(n_neighbors=min(n_neighbors, len(references))).fit(references - middle)
     return finder.kneighbors(X - middle)
 
@@ -263,4 +270,4 @@ def _suggested(
         own = order[codes[free][order] == code]
         rank_in_class[own] = np.arange(len(own))
     rest = free[order[np.argsort(rank_in_class[order], kind="stable")]]
-    return np.concatenate([np.array(first, dtype=np.intp), rest[~np.isin(rest, first)]])
+    return np.concatenate([np.array(first, dtype=np.intp), rest[~np.isin(rest, first)]])[:_MOST_SUGGESTED]

@@ -167,8 +167,8 @@ class KnownClassMetric(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         n_features = X.shape[1]
         if self.n_components is not None and self.n_components > n_features:
             raise ValueError(f"n_components={self.n_components} is more than the {n_features} features of X.")
-        rows, codes = _labeled_rows(np.asarray(X, dtype=np.float64), labels)
-        mean = rows.mean(axis=0) if len(rows) else np.asarray(X, dtype=np.float64).mean(axis=0)
+        rows, codes = _labeled_rows(X, labels)
+        mean = (rows if len(rows) else X).mean(axis=0, dtype=np.float64)
         scatter = within_scatter(rows - mean, codes)
         method = self._possible_method(labels.n_known)
         shrinkage: float | None = None
@@ -226,7 +226,8 @@ class KnownClassMetric(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         few = _at_most(codes, max(_MOST_ROWS // len(np.unique(codes)), 20))
         # Steps of its optimizer are not free of units.
         scale = np.sqrt(np.mean(rows**2))
-        model = NeighborhoodComponentsAnalysis(self.n_components, init="pca", random_state=0)
+        init = "pca" if len(few) >= rows.shape[1] else "identity"
+        model = NeighborhoodComponentsAnalysis(self.n_components, init=init, random_state=0)
         return model.fit(rows[few] / scale, codes[few]).components_ / scale
 
     def __sklearn_tags__(self) -> Any:
@@ -239,7 +240,7 @@ def _labeled_rows(X: np.ndarray, labels: PartialLabels) -> tuple[np.ndarray, np.
     """(labeled rows, codes) by class, each in lexicographic order: the order of the table is no matter."""
     rows = np.flatnonzero(~labels.unlabeled)
     rows = rows[lexicographic_order(np.column_stack([labels.codes[rows], X[rows]]))]
-    return X[rows], labels.codes[rows]
+    return X[rows].astype(np.float64), labels.codes[rows]
 
 
 def _at_most(codes: np.ndarray, most: int) -> np.ndarray:

@@ -122,7 +122,7 @@ class NovelRowsClustering(PartialLabelMixin, BaseEstimator):
 
     _parameter_constraints: dict = {
         "n_clusters": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "clusterer": [HasMethods(["fit"]), None],
+        "clusterer": [HasMethods(["fit_predict"]), None],
         "n_neighbors": [Interval(Integral, 1, None, closed="left")],
         "max_rows": [Interval(Integral, 2, None, closed="left"), None],
         "k_max": [Interval(Integral, 1, None, closed="left"), None],
@@ -328,7 +328,9 @@ class NovelRowsClustering(PartialLabelMixin, BaseEstimator):
             clusterer.set_params(**{count: n_parts})
         if params.get("random_state", 0) is None:
             clusterer.set_params(random_state=int(random_state.randint(np.iinfo(np.int32).max)))
-        return clusterer, np.asarray(clusterer.fit(X).labels_).astype(np.int64)
+        parts = np.asarray(clusterer.fit_predict(X)).astype(np.int64)
+        # One that leaves out every row has found one class.
+        return clusterer, parts if (parts >= 0).any() else np.zeros(len(X), dtype=np.int64)
 
     def _attributes(
         self, X: np.ndarray, labels: PartialLabels, rows: np.ndarray, clusterer: Any, parts: np.ndarray
@@ -393,7 +395,7 @@ class NovelRowsClustering(PartialLabelMixin, BaseEstimator):
 
 def _neighbors(references: np.ndarray, X: np.ndarray, n_neighbors: int) -> tuple[np.ndarray, np.ndarray]:
     """(distances, numbers) of the nearest reference rows, seen from their middle."""
-    middle = references.mean(axis=0, dtype=np.float64)
+    middle = references.mean(axis=0, dtype=np.float64).astype(X.dtype)
     finder = NearestNeighbors(n_neighbors=min(n_neighbors, len(references))).fit(references - middle)
     return finder.kneighbors(X - middle)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
+from math import comb
 
 import numpy as np
 from scipy.linalg import eigh
@@ -84,11 +85,15 @@ def choose_shrinkage(X: np.ndarray, codes: np.ndarray, random_state: np.random.R
     classes = np.unique(codes)
     if len(classes) < 2:
         return USUAL_SHRINKAGE, {}
-    hidings = list(combinations(classes, len(classes) // 2))
-    hidings = [hidings[i] for i in random_state.permutation(len(hidings))[:_MOST_HIDINGS]]
+    n_hidden = len(classes) // 2
+    hidings: set[tuple] = set()
+    if comb(len(classes), n_hidden) <= _MOST_HIDINGS:
+        hidings = set(combinations(classes.tolist(), n_hidden))
+    while len(hidings) < min(_MOST_HIDINGS, comb(len(classes), n_hidden)):
+        hidings.add(tuple(np.sort(random_state.permutation(classes)[:n_hidden]).tolist()))
     scores = np.zeros((len(hidings), len(SHRINKAGES)))
-    for number, hidden in enumerate(hidings):
-        is_hidden = np.isin(codes, hidden)
+    for number, hidden in enumerate(sorted(hidings)):
+        is_hidden = np.isin(codes, list(hidden))
         scatter = within_scatter(X[~is_hidden], codes[~is_hidden])
         for column, shrinkage in enumerate(SHRINKAGES):
             purity = neighbor_purity(X @ whitening(scatter, shrinkage), codes)
