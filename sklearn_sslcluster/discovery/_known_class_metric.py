@@ -104,9 +104,9 @@ class KnownClassMetric(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     >>> y = np.where(y_true < 2, y_true, -1)
     >>> for metric in ["passthrough", KnownClassMetric()]:
     ...     model = make_pipeline(metric, SemiSupervisedKMeans(4, random_state=0)).fit(X, y)
-    ...     print(round(clustering_accuracy(y_true[y < 0], model[-1].labels_[y < 0]), 1))
-    0.5
-    1.0
+    ...     print(clustering_accuracy(y_true[y < 0], model[-1].labels_[y < 0]) > 0.95)
+    False
+    True
     """
 
     _parameter_constraints: dict = {
