@@ -151,6 +151,7 @@ def main() -> None:
     parser.add_argument("--n-jobs", type=int, default=None)
     tables = ["published", "defaults", "search", "deep", "deep-auto", "deep-search"]
     parser.add_argument("--tables", nargs="*", default=tables, choices=tables)
+    parser.add_argument("--methods", nargs="*", default=None, help="parts of names of rows of the table deep")
     parser.add_argument("--deep-seeds", type=int, default=3)
     parser.add_argument("--n-iter", type=int, default=20, help="candidates of deep-search")
     options = parser.parse_args()
@@ -163,7 +164,7 @@ def main() -> None:
     if "search" in options.tables:
         search_table(splits, options.n_jobs)
     if "deep" in options.tables:
-        given_table(splits, options.deep_seeds)
+        given_table(splits, options.deep_seeds, options.methods)
     if "deep-auto" in options.tables:
         auto_table(splits, options.deep_seeds)
     if "deep-search" in options.tables:
