@@ -145,8 +145,7 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
     *Trials.* In a trial only the labeled rows take part, since only there is it known which classes there are. Some
     classes are hidden; where unlabeled rows belong to known classes, too, a like share of the rows of the visible ones
     loses its labels. A candidate is scored by :func:`~sklearn_sslcluster.metrics.hidden_class_accuracy` on the rows
-    without a label. (Algorithm 1 of [1]_ has all rows take part. On random class splits of twelve tables accuracies
-    in trials of labeled rows told much better which candidate was best.)
+    without a label. (Algorithm 1 of [1]_ has all rows take part, so that the number of classes in a trial is unknown.)
 
     *Choice.* Candidates are ranked by
 
