@@ -38,8 +38,8 @@ PAPER = {
     "TabularNCD": {"pendigits": 57.0, "optdigits": 73.0, "mfeat": 90.2},
 }
 PAPER_ESTIMATED = {"PBN": {"pendigits": 83.0, "optdigits": 90.5, "mfeat": 90.6}}
-# Tables of KEEL whose random class splits chose the candidates and the weights of the ranking.
-LOOKED_AT = ("satimage", "segment", "vehicle", "vowel", "led7digit")
+# Tables whose random class splits chose the candidates and the weights of the ranking.
+LOOKED_AT = ("satimage", "segment", "vehicle", "vowel", "led7digit", "wine")
 MOST_ROWS = 1500
 
 

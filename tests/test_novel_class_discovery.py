@@ -17,8 +17,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn_sslcluster.auto import LeaderboardDisplay, NovelClassDiscovery, default_candidates
 from sklearn_sslcluster.auto._choice import Evidence, choose, survivors
 from sklearn_sslcluster.auto._count import calibrate, vote
-from sklearn_sslcluster.auto._search import estimate_known_share, n_hidden_in, row_sample
-from sklearn_sslcluster.auto._trials import Outcome, agreement, make_trials
+from sklearn_sslcluster.auto._search import estimate_known_share, row_sample
+from sklearn_sslcluster.auto._trials import Outcome, agreement, make_trials, n_hidden_in
 from sklearn_sslcluster.datasets import hide_classes, make_partially_labeled_blobs
 from sklearn_sslcluster.discovery import NCDKMeans, NovelRowsClustering, SemiSupervisedKMeans
 from sklearn_sslcluster.metrics import clustering_accuracy
@@ -66,11 +66,14 @@ def test_share_of_known_rows_is_found(labeled_fraction):
     assert estimate_known_share(X, y) == pytest.approx(expected, abs=0.1)
 
 
-def test_share_is_an_upper_bound_where_classes_overlap():
-    rng = np.random.RandomState(0)
-    known, novel = rng.normal(size=(400, 2)), rng.normal([1.5, 0], 1, size=(300, 2))
-    share = share_of_known(np.vstack([known, novel]), np.arange(700) < 400)
-    assert 0 < share < 1
+@pytest.mark.parametrize("truth", [0.2, 0.5])
+def test_share_is_an_upper_bound_where_classes_overlap(truth):
+    """The novel class lies amid the known one as far as half of its rows: a bound, and not the trivial one."""
+    rng, n_known = np.random.RandomState(0), round(400 * truth)
+    labeled, known = rng.normal(size=(400, 2)), rng.normal(size=(n_known, 2))
+    novel = rng.normal([2, 0], 1, size=(400 - n_known, 2))
+    share = share_of_known(np.vstack([labeled, known, novel]), np.arange(800) < 400)
+    assert truth - 0.05 < share < truth + 0.5 * (1 - truth)
 
 
 def test_the_case_is_told_from_the_rows(blobs):
@@ -120,7 +123,7 @@ def test_score_counts_masked_rows_and_no_names_of_hidden_classes():
     assert Outcome(swapped, 0.0).score(trial) == 1
     taken_for_known = np.array([0, 0, 0, 0, 0, 0, 1, 1, 2, 2, 2, 2])
     assert Outcome(taken_for_known, 0.0).score(trial) == 6 / 8
-    assert np.isnan(Outcome(None, 0.0).score(trial))
+    assert Outcome(None, 0.0).score(trial) == 0
 
 
 def test_agreement_is_the_mean_rand_index_with_the_others():

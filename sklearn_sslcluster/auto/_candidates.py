@@ -12,7 +12,7 @@ from sklearn.decomposition import PCA
 from sklearn.model_selection import ParameterGrid
 from sklearn.pipeline import Pipeline
 
-from ..base import PartialLabelMixin
+from ..base import PartialLabelMixin, count_parameter
 from ..deep import NeighborEmbeddingClustering
 from ..discovery import (
     KnownClassMetric,
@@ -174,8 +174,7 @@ def prepared(pipeline: Any, n_clusters: Any, seed: int) -> Any:
     """Clone with its number of classes, the code for "no label", and seeds where it has none."""
     pipeline = clone(pipeline)
     clusterer = last_step(pipeline)
-    present = clusterer.get_params(deep=False)
-    count = next((name for name in ("n_clusters", "n_components") if name in present), None)
+    count = count_parameter(clusterer)
     if count is not None:
         clusterer.set_params(**{count: n_clusters})
     for name, value in pipeline.get_params().items():

@@ -11,7 +11,7 @@ _AGREEMENT = 0.3
 # Candidates so much behind the best are not kept, however few there are.
 _TOO_FAR = 0.1
 _MOST_KEPT = 3
-# Votes of one that is kept less than the one before: two cannot overrule the best, three of a kind do.
+# Each that is kept has so much less of a vote than the one before: where all three differ, the best decides.
 _LESS = 0.01
 
 
@@ -22,7 +22,7 @@ class Evidence:
     Attributes
     ----------
     scores : ndarray of shape (n_candidates, n_trials)
-        Accuracy on hidden classes; NaN where a trial was not run or failed.
+        Accuracy on hidden classes; NaN where a trial was not run. The search fills it, trial by trial.
     agreement : ndarray of shape (n_candidates,)
         With the partitions of the others; NaN where the fit failed.
     stability : ndarray of shape (n_candidates,)

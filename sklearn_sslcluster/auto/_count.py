@@ -94,11 +94,10 @@ def count_novel(
     tables += [(X[trial.rows], trial.codes, min(most, _MOST_TIMES * len(trial.hidden))) for trial in trials]
     spaces = _METRICS if codes.max(initial=-1) >= 0 else {"columns": None}
     tasks = [(table, shrinkage, unlabeled, seed, quick) for table in tables for shrinkage in spaces.values()]
-    found: list[dict[str, int]] = []
     if has_time is None:
         found = list(Parallel(n_jobs=n_jobs)(delayed(_count_in)(*task) for task in tasks))
-    for task in tasks[len(found) :]:
-        found.append(_count_in(*task) if not found or (has_time is not None and has_time()) else {})
+    else:
+        found = [_count_in(*task) if number == 0 or has_time() else {} for number, task in enumerate(tasks)]
     hidden = np.array([len(trial.hidden) for trial in trials], dtype=np.float64)
     names, answers, told = [], [], []
     for number, space in enumerate(spaces):

@@ -17,8 +17,6 @@ class LeaderboardDisplay:
         Candidates with their parameters, best first.
     scores : ndarray of shape (n_candidates, n_trials)
         Accuracy on hidden classes; NaN where a candidate was in no such trial.
-    strengths : ndarray of shape (n_candidates,)
-        What the candidates are ranked by.
     weights : ndarray of shape (n_candidates,)
         Their votes.
 
@@ -44,10 +42,9 @@ class LeaderboardDisplay:
     'accuracy on hidden known classes'
     """
 
-    def __init__(self, names: list[str], scores: np.ndarray, strengths: np.ndarray, weights: np.ndarray) -> None:
+    def __init__(self, names: list[str], scores: np.ndarray, weights: np.ndarray) -> None:
         self.names = names
         self.scores = scores
-        self.strengths = strengths
         self.weights = weights
 
     @classmethod
@@ -71,8 +68,7 @@ class LeaderboardDisplay:
         pairs = zip(board["candidate"], board["parameters"], strict=True)
         names = [f"{name} ({params})" if params else name for name, params in pairs]
         scores = np.array(estimator.trial_scores_, dtype=np.float64).reshape(len(names), -1)
-        strengths = np.array(board["strength"], dtype=np.float64)
-        display = cls(names, scores, strengths, np.asarray(board["weight"]))
+        display = cls(names, scores, np.asarray(board["weight"]))
         return display.plot(ax=ax)
 
     def plot(self, *, ax: Any = None) -> LeaderboardDisplay:

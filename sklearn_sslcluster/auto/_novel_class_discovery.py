@@ -20,8 +20,8 @@ from ._choice import choose
 from ._count import count_novel
 from ._leaderboard import LeaderboardMixin
 from ._members import fit_member
-from ._search import Clock, Findings, Sample, estimate_known_share, explore, n_hidden_in, row_sample, settle_case
-from ._trials import FIT_ERRORS, Trial, make_trials
+from ._search import Clock, Findings, Sample, estimate_known_share, explore, row_sample, settle_case
+from ._trials import FIT_ERRORS, Trial, make_trials, n_hidden_in
 from ._voting import VotingMixin
 
 _FEWEST_FOR_CHOICE = 12
@@ -133,7 +133,7 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
     Warns
     -----
     UserWarning
-        If fewer than three classes are known: the choice then rests on little.
+        If fewer than three classes are known, or fewer than a dozen rows are labeled: the choice then rests on little.
 
     See Also
     --------
@@ -152,8 +152,8 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
     .. math:: \\text{mean accuracy on hidden classes} + 0.3 \\times \\text{mean adjusted Rand index with the others}
 
     where the second term looks at the partitions of the unlabeled rows: what several methods agree on is seldom wrong.
-    If fewer than three classes are known, the agreement of a partition with that of the same candidate on 70 % of the
-    rows is added. Up to three candidates within 0.1 of the best are kept.
+    If fewer than three classes are known, or there are no trials, the agreement of a partition with that of the same
+    candidate on 70 % of the rows is added. Up to three candidates within 0.1 of the best are kept.
 
     *Number of classes.* Rows are embedded by t-SNE, in their columns and in a metric learned from the visible classes,
     and counted in the embedding by the Bayesian information criterion of a mixture and by the silhouette of k-means:

@@ -14,7 +14,7 @@ from ..labels import UNLABELED
 from ..numerics import distinct_rows, share_of_known, whitening, within_scatter
 from ._candidates import Candidate
 from ._choice import Evidence, survivors
-from ._trials import Outcome, Trial, agreement, n_hidden_by_default, run_all
+from ._trials import Outcome, Trial, agreement, run_all
 
 # Below this share of unlabeled rows that look known, they are taken to be all novel.
 _LARGEST_NOVEL_SHARE = 0.03
@@ -175,8 +175,7 @@ def explore(
         X = sample.X[trial.rows]
         tasks = [(candidates[i], X, trial.codes, trial.n_classes, seed + number + 1) for i in alive]
         for i, outcome in zip(alive, run_all(tasks, n_jobs), strict=True):
-            # A failed fit has found nothing.
-            scores[i, number] = outcome.score(trial) if outcome.codes is not None else 0.0
+            scores[i, number] = outcome.score(trial)
             seconds[i] += outcome.seconds
         if number + 1 == _FIRST_TRIALS and number + 1 < len(trials):
             n_left = max(round(_KEPT_SHARE * len(alive)), min(_FEWEST_KEPT, len(alive)))
@@ -225,21 +224,6 @@ def _stabilities(
             pair = [Outcome(whole.codes[rows], 0.0), part]
             out[i] = agreement(pair, free)[0]
     return out
-
-
-def n_hidden_in(n_known: int, n_hidden: int | None) -> int:
-    """Known classes that a trial hides.
-
-    Raises
-    ------
-    ValueError
-        If `n_hidden` leaves no class visible.
-    """
-    if n_hidden is None or n_known < 2:
-        return n_hidden_by_default(n_known)
-    if n_hidden >= n_known:
-        raise ValueError(f"n_hidden={n_hidden} leaves none of the {n_known} known classes visible.")
-    return n_hidden
 
 
 def row_sample(X: np.ndarray, codes: np.ndarray, max_rows: int, random_state: np.random.RandomState) -> np.ndarray:

@@ -14,7 +14,7 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from ..labels import UNLABELED, hidden_class_folds
 from ..metrics import hidden_class_accuracy
-from ._candidates import Candidate, prepared
+from ._candidates import Candidate, last_step, prepared
 
 _FEWEST_HIDDEN = 2
 # What a fit of somebody's own candidate may raise.
@@ -66,9 +66,9 @@ class Outcome:
     error: Exception | None = None
 
     def score(self, trial: Trial) -> float:
-        """Share of the masked rows in the right class; NaN if the fit failed."""
+        """Share of the masked rows in the right class; 0 if the fit failed, which has found nothing."""
         if self.codes is None:
-            return np.nan
+            return 0.0
         masked = (trial.codes == UNLABELED) & (trial.truth != UNLABELED)
         # Clusters must not bear the names of hidden classes by accident.
         found = np.where(self.codes >= trial.n_visible, self.codes + trial.n_classes, self.codes)
@@ -77,11 +77,23 @@ class Outcome:
         )
 
 
-def n_hidden_by_default(n_known: int) -> int:
-    """Half of the known classes, rounded up, at least two, and one less than there are if more than two are known."""
-    if n_known <= _FEWEST_HIDDEN:
+def n_hidden_in(n_known: int, n_hidden: int | None) -> int:
+    """Known classes that a trial hides; by default half of them, rounded up, at least two, one less than there are.
+
+    Two known classes are both hidden: with one there is nothing to tell it from.
+
+    Raises
+    ------
+    ValueError
+        If `n_hidden` leaves no class visible.
+    """
+    if n_known <= 1 or (n_hidden is None and n_known == _FEWEST_HIDDEN):
         return n_known
-    return min(max((n_known + 1) // 2, _FEWEST_HIDDEN), n_known - 1)
+    if n_hidden is None:
+        return min(max((n_known + 1) // 2, _FEWEST_HIDDEN), n_known - 1)
+    if n_hidden >= n_known:
+        raise ValueError(f"n_hidden={n_hidden} leaves none of the {n_known} known classes visible.")
+    return n_hidden
 
 
 def make_trials(
@@ -132,16 +144,10 @@ def run(candidate: Candidate, X: np.ndarray, codes: np.ndarray, n_clusters: Any,
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             pipeline = prepared(candidate.pipeline, n_clusters, seed).fit(X, codes)
-        found = np.asarray(_labels_of(pipeline), dtype=np.int64)
+        found = np.asarray(last_step(pipeline).labels_, dtype=np.int64)
     except FIT_ERRORS as error:
         return Outcome(None, time.perf_counter() - start, error)
     return Outcome(found, time.perf_counter() - start)
-
-
-def _labels_of(pipeline: Any) -> np.ndarray:
-    while hasattr(pipeline, "steps"):
-        pipeline = pipeline.steps[-1][1]
-    return pipeline.labels_
 
 
 def run_all(tasks: list[tuple], n_jobs: int | None) -> list[Outcome]:

@@ -6,13 +6,12 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.validation import check_is_fitted
 
 from ..base import PartialLabelMixin, mean_silhouette
 from ..engine import RowBlocks
 from ..labels import PartialLabels, decode
-from ..numerics import distinct_rows, match_clusters, quantiles_by_class
+from ..numerics import distinct_rows, match_clusters, nearest_references, quantiles_by_class
 from ._members import member_codes, member_novel_codes, translations, votes
 
 _MOST_REFERENCES = 2000
@@ -44,7 +43,7 @@ class VotingMixin(PartialLabelMixin):
         X = self._check_rows(X)
         codes = self._votes(X).argmax(axis=1)
         if reject is not None:
-            codes = self._reject(codes, _neighbors(self.reference_rows_, X, 1)[0][:, 0], reject)
+            codes = self._reject(codes, nearest_references(self.reference_rows_, X, 1)[0][:, 0], reject)
         return decode(codes, self.classes_, unlabeled_value=self.unlabeled_value)
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -94,7 +93,7 @@ class VotingMixin(PartialLabelMixin):
         nowhere = np.flatnonzero(out[:, n_known:].sum(axis=1) == 0)
         novel = self.reference_codes_ >= n_known
         if len(nowhere) and novel.any():
-            nearest = _neighbors(self.reference_rows_[novel], X[nowhere], 1)[1][:, 0]
+            nearest = nearest_references(self.reference_rows_[novel], X[nowhere], 1)[1][:, 0]
             out[nowhere, self.reference_codes_[novel][nearest]] = 1.0
         return self.novel_classes_[out[:, n_known:].argmax(axis=1)]
 
@@ -190,7 +189,7 @@ class VotingMixin(PartialLabelMixin):
             RowBlocks(X, (None, None)), (None, None), max_rows=_MOST_REFERENCES, random_state=np.random.RandomState(0)
         )
         rows = references.rows[:_MOST_REFERENCES]
-        nearest = _neighbors(X[rows], X[rows], 2)[0][:, -1]
+        nearest = nearest_references(X[rows], X[rows], 2)[0][:, -1]
         return {
             **names,
             "labels_": decode(codes, names["classes_"]),
@@ -211,7 +210,7 @@ class VotingMixin(PartialLabelMixin):
         # Classes that no training row was voted into do not count. Rows with no other votes are like the next one.
         nowhere = np.flatnonzero(share.sum(axis=1) == 0)
         if len(nowhere):
-            nearest = _neighbors(self.reference_rows_, X[nowhere], 1)[1][:, 0]
+            nearest = nearest_references(self.reference_rows_, X[nowhere], 1)[1][:, 0]
             share[nowhere, self.reference_codes_[nearest]] = 1.0
         return share / share.sum(axis=1, keepdims=True)
 
@@ -241,13 +240,6 @@ class VotingMixin(PartialLabelMixin):
             self.rename_classes(mapping)
 
 
-def _neighbors(references: np.ndarray, X: np.ndarray, n_neighbors: int) -> tuple[np.ndarray, np.ndarray]:
-    """(distances, numbers) of the nearest reference rows, seen from their middle."""
-    middle = references.mean(axis=0, dtype=np.float64).astype(X.dtype)
-    finder = NearestNeighbors(n_neighbors=min(n_neighbors, len(references))).fit(references - middle)
-    return finder.kneighbors(X - middle)
-
-
 def _suggested(
     X: np.ndarray, codes: np.ndarray, labels: PartialLabels, confidence: np.ndarray, references: np.ndarray
 ) -> np.ndarray:
@@ -255,7 +247,7 @@ def _suggested(
     free = np.flatnonzero(labels.unlabeled)
     if not len(free):
         return free
-    neighbors = references[_neighbors(X[references], X[free], _NEIGHBORS)[1]]
+    neighbors = references[nearest_references(X[references], X[free], _NEIGHBORS)[1]]
     divided = (codes[neighbors] != codes[free][:, None]).mean(axis=1)
     doubt = divided + 1 - confidence[free]
     first = []

@@ -1,6 +1,8 @@
-"""Checks of partially labeled rows once they are measured."""
+"""Checks of partially labeled rows once they are measured, and what a clusterer's number of clusters is called."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
@@ -30,3 +32,9 @@ def check_range(problem: CenterProblem, dtype: np.dtype) -> None:
         raise ValueError(f"X holds values so large that squared distances overflow {dtype}; scale its columns.")
     if variance < np.finfo(dtype).tiny and problem.sample.X.shape[0] > 1:
         raise ValueError(f"X holds values so close that squared distances vanish in {dtype}; scale its columns.")
+
+
+def count_parameter(clusterer: Any) -> str | None:
+    """Name of the parameter for the number of clusters."""
+    present = clusterer.get_params(deep=False)
+    return next((name for name in ("n_clusters", "n_components") if name in present), None)

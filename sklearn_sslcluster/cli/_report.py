@@ -53,9 +53,9 @@ def _choice_lines(clusters: Any) -> list[str]:
     for place in range(min(_N_CANDIDATES, len(board["candidate"]))):
         right, agreement = board["hidden_accuracy"][place], board["agreement"][place]
         weight = board["weight"][place]
-        title = " ".join(filter(None, (board["candidate"][place], _short(board["parameters"][place]))))
+        title, params = board["candidate"][place], board["parameters"][place]
         cells = ("-" if right is None else f"{right:.0%}", "-" if agreement is None else f"{agreement:.2f}")
-        rows.append((title, *cells, f"{weight:.0%}" if weight > 0 else ""))
+        rows.append((f"{title} ({params})" if params else title, *cells, f"{weight:.0%}" if weight > 0 else ""))
     left = len(board["candidate"]) - len(rows) + 1
     lines = aligned(rows) + ([f"... and {left} more"] if left > 0 else [])
     lines.append(
@@ -71,10 +71,6 @@ def _choice_lines(clusters: Any) -> list[str]:
     if doubtful:
         lines.append(f"rows on which those that vote disagree: {doubtful:,}")
     return lines
-
-
-def _short(params: str) -> str:
-    return f"({params.replace('KnownClassMetric', '').replace('metric=', 'metric ')})" if params else ""
 
 
 def _about_table(features: Features, labels: np.ndarray, args: Namespace) -> list[str]:

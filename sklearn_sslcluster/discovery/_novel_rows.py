@@ -9,18 +9,16 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 from sklearn.cluster import AgglomerativeClustering
-from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from .. import neural
-from ..base import PartialLabelMixin, check_range, fit_method, mean_silhouette, order_by_size
+from ..base import PartialLabelMixin, check_range, count_parameter, fit_method, mean_silhouette, order_by_size
 from ..engine import RowBlocks, fit_progress
 from ..labels import PartialLabels, decode, warn_user
-from ..numerics import LloydSettings, choose_n_clusters, pose_problem, quantiles_by_class
+from ..numerics import LloydSettings, choose_n_clusters, nearest_references, pose_problem, quantiles_by_class
 from ._base import LARGEST_KNOWN_SHARE
-from ._projection_ncd import count_parameter
 
 _SWEEP_STARTS = 10
 # Weight that a neighbor has less than the one before it, so that ties go to nearer ones.
@@ -256,7 +254,7 @@ class NovelRowsClustering(PartialLabelMixin, BaseEstimator):
         """
         check_is_fitted(self)
         X = self._check_rows(X)
-        neighbors = _neighbors(self.reference_rows_, X, self.n_neighbors)[1]
+        neighbors = nearest_references(self.reference_rows_, X, self.n_neighbors)[1]
         n_known = len(self.classes_) - len(self.novel_classes_)
         return (self.reference_codes_[neighbors] >= n_known).mean(axis=1)
 
@@ -370,7 +368,7 @@ class NovelRowsClustering(PartialLabelMixin, BaseEstimator):
         found = renumbered[found]
         np.copyto(found, labels.codes, where=~labels.unlabeled)
         names = self._name_classes(labels.classes, len(names_of_parts))
-        nearest = _neighbors(state["reference_rows_"], state["reference_rows_"], 2)[0][:, -1]
+        nearest = nearest_references(state["reference_rows_"], state["reference_rows_"], 2)[0][:, -1]
         return state | {
             **names,
             "labels_": decode(found, names["classes_"]),
@@ -383,7 +381,7 @@ class NovelRowsClustering(PartialLabelMixin, BaseEstimator):
 
     def _assign(self, state: Mapping[str, Any], n_known: int, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(class of each row, distance to the nearest reference row)."""
-        distances, neighbors = _neighbors(state["reference_rows_"], X, self.n_neighbors)
+        distances, neighbors = nearest_references(state["reference_rows_"], X, self.n_neighbors)
         codes = state["reference_codes_"][neighbors]
         is_known = 2 * (codes < n_known).sum(axis=1) >= codes.shape[1]
         out = _most_common(np.where(codes < n_known, codes, -1))
@@ -391,13 +389,6 @@ class NovelRowsClustering(PartialLabelMixin, BaseEstimator):
         if len(novel):
             out[novel] = _novel_codes(state, n_known, X[novel], self.n_neighbors)
         return out, distances[:, 0]
-
-
-def _neighbors(references: np.ndarray, X: np.ndarray, n_neighbors: int) -> tuple[np.ndarray, np.ndarray]:
-    """(distances, numbers) of the nearest reference rows, seen from their middle."""
-    middle = references.mean(axis=0, dtype=np.float64).astype(X.dtype)
-    finder = NearestNeighbors(n_neighbors=min(n_neighbors, len(references))).fit(references - middle)
-    return finder.kneighbors(X - middle)
 
 
 def _most_common(codes: np.ndarray) -> np.ndarray:
@@ -412,7 +403,7 @@ def _most_common(codes: np.ndarray) -> np.ndarray:
 def _novel_codes(state: Mapping[str, Any], n_known: int, X: np.ndarray, n_neighbors: int) -> np.ndarray:
     """Novel class of each row: by the clusterer, or by the nearest reference rows of novel classes."""
     novel = state["reference_codes_"] >= n_known
-    neighbors = _neighbors(state["reference_rows_"][novel], X, n_neighbors)[1]
+    neighbors = nearest_references(state["reference_rows_"][novel], X, n_neighbors)[1]
     codes = _most_common(state["reference_codes_"][novel][neighbors])
     if hasattr(state["clusterer_"], "predict"):
         parts, names = np.asarray(state["clusterer_"].predict(X)).astype(np.int64), state["part_names_"]

@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from .. import neural
-from ..base import PartialLabelMixin, fit_method
+from ..base import PartialLabelMixin, count_parameter, fit_method
 from ..engine import RowBlocks, fit_progress
 from ..labels import UNLABELED, PartialLabels
 from ..neural import NetworkSettings
@@ -383,12 +383,6 @@ class ProjectionNCD(BaseLatentDiscovery):
         ]
         novel = [Z[(codes == c) & labels.unlabeled].mean(axis=0) for c in np.unique(codes[codes >= labels.n_known])]
         return np.reshape(known, (-1, Z.shape[1])), np.reshape(novel, (-1, Z.shape[1]))
-
-
-def count_parameter(clusterer: Any) -> str | None:
-    """Name of the parameter for the number of clusters."""
-    present = clusterer.get_params(deep=False)
-    return next((name for name in ("n_clusters", "n_components") if name in present), None)
 
 
 def divide(

@@ -33,3 +33,10 @@ def modularity(neighbors: np.ndarray, codes: np.ndarray) -> float:
     out = np.bincount(codes, minlength=n_codes) / len(codes)
     into = np.bincount(codes[neighbors].ravel(), minlength=n_codes) / neighbors.size
     return inside - float(out @ into)
+
+
+def nearest_references(references: np.ndarray, X: np.ndarray, n_neighbors: int) -> tuple[np.ndarray, np.ndarray]:
+    """(distances, numbers) of the nearest reference rows of each row, seen from the middle of the references."""
+    middle = references.mean(axis=0, dtype=np.float64).astype(X.dtype)
+    finder = NearestNeighbors(n_neighbors=min(n_neighbors, len(references))).fit(references - middle)
+    return finder.kneighbors(X - middle)
