@@ -209,15 +209,24 @@ def planted(kind: str, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         turns = np.stack([np.linalg.qr(rng.normal(size=(3, 3)))[0] for _ in range(6)])
         X = 6 * rng.normal(size=(6, 3))[y] + np.einsum("ij,ijk->ik", rng.normal(size=(360, 3)) * [5, 1, 0.3], turns[y])
     elif kind == "curved":
-        parts = [make_moons(120, noise=0.06, random_state=seed + i) for i in range(3)]
+        # Both columns share a unit, and scaling each would shear the moons together.
+        parts = [make_moons(120, noise=0.05, random_state=3 * seed + i) for i in range(4)]
         X = np.vstack([moons + np.array([4 * i, 0]) for i, (moons, _) in enumerate(parts)])
-        y = np.concatenate([2 * i + moon for i, (_, moon) in enumerate(parts)])
+        return X, np.where(np.arange(480) < 240, _halves(parts), -1), _halves(parts)
     else:
-        # Known classes vary widely where the novel ones differ.
-        X = rng.normal(size=(360, 4))
-        X[:, 0] += 10 * np.where(y < 3, y, 0)
-        X[:, 1] = np.where(y < 3, 25 * rng.normal(size=360), 9 * (y - 3) + rng.normal(size=360))
-    return StandardScaler().fit_transform(X), np.where(y < (2 if kind == "curved" else 3), y, -1), y
+        # Known classes differ in the first column, and vary widely in the second, in which the novel ones differ.
+        X = np.column_stack(
+            [
+                np.where(y < 3, 10 * y, 30) + rng.normal(size=360),
+                np.where(y < 3, 25 * rng.normal(size=360), 9 * (y - 3) + rng.normal(size=360)),
+            ]
+        )
+    return StandardScaler().fit_transform(X), np.where(y < 3, y, -1), y
+
+
+def _halves(parts: list) -> np.ndarray:
+    """Classes of pairs of moons."""
+    return np.concatenate([2 * i + moon for i, (_, moon) in enumerate(parts)])
 
 
 def planted_table(n_seeds: int, n_jobs: int | None) -> None:
