@@ -246,22 +246,24 @@ def test_curved_classes_are_left_to_what_follows_neighbors():
 
 
 def test_known_classes_that_mislead_do_little_harm():
-    """What varies within the known classes is what tells the new ones apart."""
+    """The known classes vary widely in what tells the new ones apart: their metric hides these, and trials like it."""
     losses = []
     for seed in range(3):
         rng = np.random.RandomState(seed)
         truth = np.repeat(np.arange(6), 40)
-        X = rng.normal(size=(240, 3))
-        X[:, 0] += 10 * np.where(truth < 3, truth, 0)
-        X[:, 1] = np.where(truth < 3, 25 * rng.normal(size=240), 12 * (truth - 3) + rng.normal(size=240))
+        X = np.column_stack(
+            [
+                np.where(truth < 3, 10 * truth, 30) + rng.normal(size=240),
+                np.where(truth < 3, 25 * rng.normal(size=240), 9 * (truth - 3) + rng.normal(size=240)),
+            ]
+        )
         X, y = StandardScaler().fit_transform(X), np.where(truth < 3, truth, -1)
         free = y < 0
         candidates = [entry for entry in default_candidates("novel") if entry[0] in ("k-means", "ward", "spectral")]
         model = NovelClassDiscovery(6, candidates=candidates, n_splits=3, random_state=seed).fit(X, y)
-        plain = KMeans(3, n_init=10, random_state=seed).fit_predict(X[free])
-        losses.append(
-            clustering_accuracy(truth[free], plain) - clustering_accuracy(truth[free], model.predict_novel(X[free]))
-        )
+        plain = clustering_accuracy(truth[free], KMeans(3, n_init=10, random_state=seed).fit_predict(X[free]))
+        assert plain > 0.95
+        losses.append(plain - clustering_accuracy(truth[free], model.predict_novel(X[free])))
     assert np.mean(losses) < 0.05
 
 
