@@ -49,13 +49,13 @@ def report(pipeline: Any, Z: np.ndarray, features: Features, labels: np.ndarray,
 def _choice_lines(clusters: Any) -> list[str]:
     """Why these classes: the candidates, and what they made of known classes that were hidden."""
     board = clusters.leaderboard_data_
-    rows: list[tuple[str, ...]] = [("chosen among", "hidden classes", "agreement", "vote")]
+    rows: list[tuple[str, ...]] = [("chosen among", "with", "hidden classes", "agreement", "vote")]
     for place in range(min(_N_CANDIDATES, len(board["candidate"]))):
         right, agreement = board["hidden_accuracy"][place], board["agreement"][place]
         weight = board["weight"][place]
         title, params = board["candidate"][place], board["parameters"][place]
         cells = ("-" if right is None else f"{right:.0%}", "-" if agreement is None else f"{agreement:.2f}")
-        rows.append((f"{title} ({params})" if params else title, *cells, f"{weight:.0%}" if weight > 0 else ""))
+        rows.append((title, params, *cells, f"{weight:.0%}" if weight > 0 else ""))
     left = len(board["candidate"]) - len(rows) + 1
     lines = aligned(rows) + ([f"... and {left} more"] if left > 0 else [])
     lines.append(
