@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,26 @@ _INTERVAL = (0.1, 0.9)
 
 
 @dataclass(frozen=True)
+class CountSettings:
+    """How is counted.
+
+    Attributes
+    ----------
+    unlabeled : {"mixed", "novel"}
+    most : int
+        Novel classes at most.
+    seed : int
+    quick : bool
+        K-means alone counts.
+    """
+
+    unlabeled: str
+    most: int
+    seed: int
+    quick: bool = False
+
+
+@dataclass(frozen=True)
 class Counted:
     """Answers of the counters.
 
@@ -68,7 +88,7 @@ def count_novel(
     X: np.ndarray,
     codes: np.ndarray,
     trials: list[Trial],
-    settings: tuple[str, int, int, bool],
+    settings: CountSettings,
     n_jobs: int | None,
     has_time: Callable[[], bool] | None = None,
 ) -> Counted:
@@ -83,17 +103,17 @@ def count_novel(
     codes : ndarray of shape (n_rows,)
         Known classes, ``UNLABELED`` elsewhere.
     trials : list of Trial
-    settings : (str, int, int, bool)
-        Whether unlabeled rows are "mixed" or "novel", the most novel classes, a seed, and whether k-means alone counts.
+    settings : CountSettings
     n_jobs : int or None
     has_time : callable, optional
         Whether there is time for one more look; without it all are taken.
     """
-    unlabeled, most, seed, quick = settings
-    tables = [(X, codes, most)]
-    tables += [(X[trial.rows], trial.codes, min(most, _MOST_TIMES * len(trial.hidden))) for trial in trials]
+    looks = [(X, codes, settings)]
+    for trial in trials:
+        few = min(settings.most, _MOST_TIMES * len(trial.hidden))
+        looks.append((X[trial.rows], trial.codes, replace(settings, most=few)))
     spaces = _METRICS if codes.max(initial=-1) >= 0 else {"columns": None}
-    tasks = [(table, shrinkage, unlabeled, seed, quick) for table in tables for shrinkage in spaces.values()]
+    tasks = [(*look, shrinkage) for look in looks for shrinkage in spaces.values()]
     if has_time is None:
         found = list(Parallel(n_jobs=n_jobs)(delayed(_count_in)(*task) for task in tasks))
     else:
@@ -107,7 +127,7 @@ def count_novel(
             answers.append(answer)
             told.append([other.get(criterion, np.nan) for other in of_trials])
     corrected, errors = calibrate(np.array(answers), np.reshape(told, (len(names), len(hidden))), hidden)
-    return vote(names, np.minimum(corrected, most), errors)
+    return vote(names, np.minimum(corrected, settings.most), errors)
 
 
 def calibrate(answers: np.ndarray, told: np.ndarray, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -143,31 +163,28 @@ def vote(names: list[str], answers: np.ndarray, errors: np.ndarray) -> Counted:
     return Counted(names, answers, errors, weights / weights.sum(), middle, low, high)
 
 
-def _count_in(
-    table: tuple[np.ndarray, np.ndarray, int], shrinkage: float | None, unlabeled: str, seed: int, quick: bool
-) -> dict[str, int]:
+def _count_in(X: np.ndarray, codes: np.ndarray, settings: CountSettings, shrinkage: float | None) -> dict[str, int]:
     """Novel classes by each criterion, in the columns or in the metric of the visible classes."""
-    X, codes, most = table
     free = codes == UNLABELED
     if not free.any():
         return dict.fromkeys(_CRITERIA, 0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         Z = X if shrinkage is None else KnownClassMetric(shrinkage=shrinkage).fit(X, codes).transform(X)
-        used = free if unlabeled == "novel" else np.ones(len(Z), dtype=bool)
-        if quick or used.sum() < _FEWEST_EMBEDDED:
-            return {"silhouette": _by_k_means(Z, codes, unlabeled, most, seed)}
-        embedding = _embedded(Z[used], seed)
-        n_known = 0 if unlabeled == "novel" else len(np.unique(codes[~free]))
-        ks = range(1, max(min(n_known + most, len(embedding) // _ROWS_PER_CLUSTER), 1) + 1)
-        by_criterion = _partitions(embedding, list(ks), seed)
+        used = free if settings.unlabeled == "novel" else np.ones(len(Z), dtype=bool)
+        if settings.quick or used.sum() < _FEWEST_EMBEDDED:
+            return {"silhouette": _by_k_means(Z, codes, settings)}
+        embedding = _embedded(Z[used], settings.seed)
+        n_known = 0 if settings.unlabeled == "novel" else len(np.unique(codes[~free]))
+        ks = range(1, max(min(n_known + settings.most, len(embedding) // _ROWS_PER_CLUSTER), 1) + 1)
+        by_criterion = _partitions(embedding, list(ks), settings.seed)
     return {name: _n_novel(parts, codes[used]) for name, parts in by_criterion.items()}
 
 
-def _by_k_means(Z: np.ndarray, codes: np.ndarray, unlabeled: str, most: int, seed: int) -> int:
-    k_max = int(codes.max(initial=-1)) + 1 + most
+def _by_k_means(Z: np.ndarray, codes: np.ndarray, settings: CountSettings) -> int:
+    k_max, seed = int(codes.max(initial=UNLABELED)) + 1 + settings.most, settings.seed
     counter: Any = NCDKMeans(k_max=k_max, random_state=seed)
-    if unlabeled == "mixed":
+    if settings.unlabeled == "mixed":
         counter = SemiSupervisedKMeans(n_init=10, k_max=k_max, random_state=seed)
     return len(counter.fit(Z, codes).novel_classes_)
 

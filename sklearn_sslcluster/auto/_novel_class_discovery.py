@@ -17,10 +17,10 @@ from ..labels import PartialLabels, warn_user
 from ..numerics import pose_problem
 from ._candidates import default_candidates, expand
 from ._choice import choose
-from ._count import count_novel
+from ._count import CountSettings, count_novel
 from ._leaderboard import LeaderboardMixin
 from ._members import fit_member
-from ._search import Clock, Findings, Sample, estimate_known_share, explore, row_sample, settle_case
+from ._search import Clock, Findings, Sample, SearchSettings, estimate_known_share, explore, row_sample, settle_case
 from ._trials import FIT_ERRORS, Trial, make_trials, n_hidden_in
 from ._voting import VotingMixin
 
@@ -267,14 +267,13 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
         random_state = check_random_state(self.random_state)
         check_range(pose_problem(RowBlocks(X, (None, None)), 0, np.random.RandomState(0)), X.dtype)
         seed = int(random_state.randint(np.iinfo(np.int32).max // 2))
+        settings = SearchSettings(seed, self.n_jobs, self.selection, clock)
         sample = self._draw_sample(X, labels, random_state)
         trials = self._make_trials(sample, random_state)
         with fit_progress(self, X, y, max_steps=None, step_name="round") as step:
             candidates = self._expand(sample)[: self.max_candidates]
-            n_wanted, counted = self._count(sample, trials, labels, seed, clock)
-            findings = explore(
-                candidates, sample, trials, n_wanted, (seed, self.n_jobs, self.selection), clock, lambda: step()
-            )
+            n_wanted, counted = self._count(sample, trials, labels, settings)
+            findings = explore(candidates, sample, trials, n_wanted, settings, lambda: step())
         if not len(findings.alive):
             error = next((outcome.error for outcome in findings.outcomes if outcome.error is not None), None)
             raise ValueError(f"No candidate could be fitted; the first error: {error}") from error
@@ -287,11 +286,11 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
             "hidden_classes_": [labels.classes[trial.hidden] for trial in trials],
         }
         if self.refit:
-            members = self._fit_members(
-                [candidates[i].pipeline for i in kept], kept, X, labels, (n_wanted, seed, findings, clock)
-            )
-            votes = np.array([weights[kept.tolist().index(number)] for number, _ in members])
-            fitted |= self._attributes([member for _, member in members], votes, X, labels, n_wanted)
+            pipelines = {number: candidates[number].pipeline for number in kept.tolist()}
+            members = self._fit_members(pipelines, X, labels, n_wanted, findings, settings)
+            weight_of = dict(zip(kept.tolist(), weights, strict=True))
+            votes = np.array([weight_of[number] for number in members])
+            fitted |= self._attributes(list(members.values()), votes, X, labels, n_wanted)
             self._warn_if_fewer(n_wanted, fitted["n_clusters_"])
         self._warn_if_little_is_known(labels, sample, len(trials))
         self._set_fitted(**fitted)
@@ -308,24 +307,24 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
         return Sample(X[rows], codes, case, share, n_free, len(X) - n_free)
 
     def _make_trials(self, sample: Sample, random_state: np.random.RandomState) -> list[Trial]:
-        n_known = int(sample.codes.max(initial=-1)) + 1
-        n_hidden = n_hidden_in(n_known, self.n_hidden)
+        n_hidden = n_hidden_in(sample.n_known, self.n_hidden)
         if not sample.free.any() or (~sample.free).sum() < _FEWEST_FOR_CHOICE:
             return []
         return make_trials(sample.codes, n_hidden, self.n_splits, sample.masked_share, random_state)
 
     def _count(
-        self, sample: Sample, trials: list[Trial], labels: PartialLabels, seed: int, clock: Clock
+        self, sample: Sample, trials: list[Trial], labels: PartialLabels, settings: SearchSettings
     ) -> tuple[int, dict[str, Any]]:
         """(number of classes, fitted attributes)."""
         if self.n_clusters != "auto":
             n_wanted = labels.n_known + self._n_novel_wanted(labels)
             return n_wanted, {"n_clusters_interval_": (n_wanted, n_wanted), "n_clusters_votes_": {}}
         ks = self._candidates(labels.n_known)
+        clock, some = settings.clock, trials[:_MOST_COUNTING_TRIALS]
         quick = clock.budget is not None and clock.budget < _QUICK
-        settings = (sample.unlabeled, ks[-1] - labels.n_known, seed, quick)
+        how = CountSettings(sample.unlabeled, ks[-1] - labels.n_known, settings.seed, quick)
         has_time = None if clock.budget is None else partial(clock.allows, _LEFT_AFTER_COUNTING * clock.budget)
-        counted = count_novel(sample.X, sample.codes, trials[:_MOST_COUNTING_TRIALS], settings, self.n_jobs, has_time)
+        counted = count_novel(sample.X, sample.codes, some, how, self.n_jobs, has_time)
         n_known = labels.n_known
         lowest = 0 if n_known else 1
         low, chosen, high = (max(n, lowest) + n_known for n in (counted.low, counted.n_novel, counted.high))
@@ -341,32 +340,31 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
     def _expand(self, sample: Sample) -> list:
         if not isinstance(self.candidates, str):
             return expand(self.candidates)
-        n_known = int(sample.codes.max(initial=-1)) + 1
-        free = int(sample.free.sum())
         listed = default_candidates(
-            sample.unlabeled, n_unlabeled=sample.n_free, n_features=sample.X.shape[1], n_known=n_known
+            sample.unlabeled, n_unlabeled=sample.n_free, n_features=sample.X.shape[1], n_known=sample.n_known
         )
         # Nothing to choose with: the simplest will do.
-        return expand(listed[:1] if free < _FEWEST_FOR_CHOICE else listed)
+        return expand(listed[:1] if sample.free.sum() < _FEWEST_FOR_CHOICE else listed)
 
     def _fit_members(
         self,
-        pipelines: list[Any],
-        kept: np.ndarray,
+        pipelines: dict[int, Any],
         X: np.ndarray,
         labels: PartialLabels,
-        search: tuple[int, int, Findings, Clock],
-    ) -> list[tuple[int, Any]]:
-        """(number, what was kept, fitted to all rows); within a budget the first, and others while time allows."""
-        n_wanted, seed, findings, clock = search
-        members: list[tuple[int, Any]] = []
+        n_wanted: int,
+        findings: Findings,
+        settings: SearchSettings,
+    ) -> dict[int, Any]:
+        """What was kept, fitted to all rows; within a budget the first, and others while time allows."""
+        codes = labels.codes.astype(np.int64)
+        members: dict[int, Any] = {}
         errors: list[Exception] = []
         growth = (len(X) / max(findings.n_rows, 1)) ** _GROWTH
-        for number, pipeline in zip(kept, pipelines, strict=True):
-            if members and not clock.allows(findings.outcomes[number].seconds * growth):
+        for number, pipeline in pipelines.items():
+            if members and not settings.clock.allows(findings.outcomes[number].seconds * growth):
                 break
             try:
-                members.append((number, fit_member(pipeline, X, labels.codes.astype(np.int64), n_wanted, seed)))
+                members[number] = fit_member(pipeline, X, codes, n_wanted, settings.seed)
             except FIT_ERRORS as error:
                 errors.append(error)
         if not members:

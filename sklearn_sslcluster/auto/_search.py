@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from joblib import effective_n_jobs
@@ -44,6 +44,29 @@ class Clock:
 
 
 @dataclass(frozen=True)
+class SearchSettings:
+    """How a search is run.
+
+    Attributes
+    ----------
+    seed : int
+    n_jobs : int or None
+    selection : {"robust", "hidden-classes"}
+    clock : Clock
+    """
+
+    seed: int
+    n_jobs: int | None
+    selection: str
+    clock: Clock
+
+    @property
+    def side_by_side(self) -> int:
+        """Fits that run at the same time."""
+        return effective_n_jobs(self.n_jobs)
+
+
+@dataclass(frozen=True)
 class Sample:
     """Rows on which candidates are compared.
 
@@ -69,6 +92,10 @@ class Sample:
     @property
     def free(self) -> np.ndarray:
         return self.codes == UNLABELED
+
+    @property
+    def n_known(self) -> int:
+        return int(self.codes.max(initial=UNLABELED)) + 1
 
     @property
     def masked_share(self) -> float:
@@ -124,8 +151,7 @@ def explore(
     sample: Sample,
     trials: list[Trial],
     n_clusters: int,
-    settings: tuple[int, int | None, str],
-    clock: Clock,
+    settings: SearchSettings,
     on_round: Callable[[], bool],
 ) -> Findings:
     """Fit candidates to the sample and to the trials, the cheap rounds first, as long as time allows.
@@ -140,83 +166,66 @@ def explore(
     trials : list of Trial
     n_clusters : int
         Classes of the sample.
-    settings : (int, int or None, str)
-        Seed, number of jobs, rule of selection.
-    clock : Clock
+    settings : SearchSettings
     on_round : callable
         Called after each round; True ends the search.
     """
-    seed, n_jobs, selection = settings
-    n, free = len(candidates), sample.free
-    seconds = np.zeros(n)
+    clock, n, free = settings.clock, len(candidates), sample.free
     scores = np.full((n, len(trials)), np.nan)
-    outcomes = _whole_sample(candidates, sample, n_clusters, seed, n_jobs, clock)
-    seconds += [outcome.seconds for outcome in outcomes]
+    outcomes = _whole_sample(candidates, sample, n_clusters, settings)
+    seconds = np.array([outcome.seconds for outcome in outcomes])
     alive = np.array([i for i, outcome in enumerate(outcomes) if outcome.codes is not None], dtype=np.intp)
     evidence = Evidence(scores, agreement(outcomes, free), np.zeros(n))
-    stopped = on_round()
-    n_known = int(sample.codes.max(initial=-1)) + 1
-    side_by_side = effective_n_jobs(n_jobs)
-    if (
-        (n_known < _FEW_KNOWN or not trials)
-        and not stopped
-        and len(alive)
-        and clock.allows(float(seconds[alive].sum()) / side_by_side)
-    ):
-        evidence = Evidence(
-            scores, evidence.agreement, _stabilities(candidates, sample, outcomes, n_clusters, seed, n_jobs)
-        )
+    stopped = on_round() or not len(alive)
+    round_takes = float(seconds[alive].sum()) / settings.side_by_side
+    if (sample.n_known < _FEW_KNOWN or not trials) and not stopped and clock.allows(round_takes):
+        evidence = replace(evidence, stability=_stabilities(candidates, sample, outcomes, n_clusters, settings))
         stopped = on_round()
     for number, trial in enumerate(trials):
-        if stopped or not len(alive):
+        round_takes = float(seconds[alive].sum()) / (1 + number) / settings.side_by_side
+        if stopped or not clock.allows(round_takes):
             break
-        if not clock.allows(float(seconds[alive].sum()) / (1 + number) / side_by_side):
-            break
-        X = sample.X[trial.rows]
-        tasks = [(candidates[i], X, trial.codes, trial.n_classes, seed + number + 1) for i in alive]
-        for i, outcome in zip(alive, run_all(tasks, n_jobs), strict=True):
+        X, seed = sample.X[trial.rows], settings.seed + number + 1
+        tasks = [(candidates[i], X, trial.codes, trial.n_classes, seed) for i in alive]
+        for i, outcome in zip(alive, run_all(tasks, settings.n_jobs), strict=True):
             scores[i, number] = outcome.score(trial)
             seconds[i] += outcome.seconds
         if number + 1 == _FIRST_TRIALS and number + 1 < len(trials):
             n_left = max(round(_KEPT_SHARE * len(alive)), min(_FEWEST_KEPT, len(alive)))
-            alive = survivors(evidence, alive, n_left, selection)
+            alive = survivors(evidence, alive, n_left, settings.selection)
         stopped = on_round()
     return Findings(evidence, alive, outcomes, seconds, len(sample.X))
 
 
 def _whole_sample(
-    candidates: list[Candidate], sample: Sample, n_clusters: int, seed: int, n_jobs: int | None, clock: Clock
+    candidates: list[Candidate], sample: Sample, n_clusters: int, settings: SearchSettings
 ) -> list[Outcome]:
-    """Partitions of the sample; with a budget one after the other, those that are left out count as failed."""
-    tasks = [(candidate, sample.X, sample.codes, n_clusters, seed) for candidate in candidates]
+    """Partitions of the sample; with a budget a few at a time, and those that are left out count as failed."""
+    clock, n_jobs = settings.clock, settings.n_jobs
+    tasks = [(candidate, sample.X, sample.codes, n_clusters, settings.seed) for candidate in candidates]
     if clock.budget is None:
         return run_all(tasks, n_jobs)
     outcomes: list[Outcome] = []
-    side_by_side = effective_n_jobs(n_jobs)
     while len(outcomes) < len(tasks):
         # The first are fitted in any case; half of the time is for the trials.
         if outcomes and not clock.allows(clock.budget / 2):
             outcomes.append(Outcome(None, 0.0, TimeoutError("time_budget left no time for this candidate")))
         else:
-            outcomes += run_all(tasks[len(outcomes) :][: side_by_side if outcomes else 1], n_jobs if outcomes else None)
+            n_next = settings.side_by_side if outcomes else 1
+            outcomes += run_all(tasks[len(outcomes) :][:n_next], n_jobs)
     return outcomes
 
 
 def _stabilities(
-    candidates: list[Candidate],
-    sample: Sample,
-    outcomes: list[Outcome],
-    n_clusters: int,
-    seed: int,
-    n_jobs: int | None,
+    candidates: list[Candidate], sample: Sample, outcomes: list[Outcome], n_clusters: int, settings: SearchSettings
 ) -> np.ndarray:
     """Agreement of each partition with that of the same candidate on a part of the rows."""
-    chosen = np.random.RandomState(seed).uniform(size=len(sample.X)) < _RESAMPLED
+    chosen = np.random.RandomState(settings.seed).uniform(size=len(sample.X)) < _RESAMPLED
     # The first labeled row of every class stays, so that all classes stay known.
     chosen[np.unique(sample.codes, return_index=True)[1]] = True
     rows = np.flatnonzero(chosen)
-    tasks = [(candidate, sample.X[rows], sample.codes[rows], n_clusters, seed) for candidate in candidates]
-    found = run_all(tasks, n_jobs)
+    tasks = [(candidate, sample.X[rows], sample.codes[rows], n_clusters, settings.seed) for candidate in candidates]
+    found = run_all(tasks, settings.n_jobs)
     free = sample.codes[rows] == UNLABELED
     out = np.zeros(len(candidates))
     for i, (part, whole) in enumerate(zip(found, outcomes, strict=True)):

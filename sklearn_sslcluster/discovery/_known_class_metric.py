@@ -19,7 +19,7 @@ from ..labels import PartialLabels, encode_partial_labels, warn_user
 from ..numerics import between_scatter, choose_shrinkage, lexicographic_order, whitening, within_scatter
 
 # Labeled rows in all that neighbors are looked up among, and that NCA is fitted to.
-_MOST_ROWS = 2000
+_MOST_ROWS, _FEWEST_OF_CLASS = 2000, 20
 
 
 class KnownClassMetric(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -219,11 +219,11 @@ class KnownClassMetric(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         if self.shrinkage != "auto":
             return float(self.shrinkage), {}
         random_state = check_random_state(self.random_state)
-        few = _at_most(codes, max(_MOST_ROWS // len(np.unique(codes)), 20))
+        few = _some_rows(codes)
         return choose_shrinkage(rows[few], codes[few], random_state)
 
     def _neighborhood_components(self, rows: np.ndarray, codes: np.ndarray) -> np.ndarray:
-        few = _at_most(codes, max(_MOST_ROWS // len(np.unique(codes)), 20))
+        few = _some_rows(codes)
         # Steps of its optimizer are not free of units.
         scale = np.sqrt(np.mean(rows**2))
         init = "pca" if len(few) >= rows.shape[1] else "identity"
@@ -243,10 +243,11 @@ def _labeled_rows(X: np.ndarray, labels: PartialLabels) -> tuple[np.ndarray, np.
     return X[rows].astype(np.float64), labels.codes[rows]
 
 
-def _at_most(codes: np.ndarray, most: int) -> np.ndarray:
-    """Numbers of at most so many rows of each class, evenly spread."""
-    kept = []
-    for code in np.unique(codes):
+def _some_rows(codes: np.ndarray) -> np.ndarray:
+    """Numbers of rows of each class, evenly spread: about `_MOST_ROWS` in all."""
+    classes, kept = np.unique(codes), []
+    most = max(_MOST_ROWS // len(classes), _FEWEST_OF_CLASS)
+    for code in classes:
         rows = np.flatnonzero(codes == code)
         kept.append(rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), most)).astype(np.intp))])
     return np.concatenate(kept)

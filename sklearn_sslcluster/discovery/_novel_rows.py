@@ -69,6 +69,8 @@ class NovelRowsClustering(PartialLabelMixin, BaseEstimator):
         Share of the unlabeled rows that ``predict`` gives a known class.
     clusterer_ : estimator or None
         Fitted to the unlabeled rows; None where no novel class was found.
+    part_names_, part_codes_ : ndarray of shape (n_novel,)
+        Clusters as ``clusterer_`` numbers them, and the positions in ``classes_`` of the classes that they are.
     reference_rows_ : ndarray of shape (n_references, n_features)
         Distinct training rows that neighbors are looked up among.
     reference_codes_ : ndarray of shape (n_references,)
@@ -208,7 +210,7 @@ class NovelRowsClustering(PartialLabelMixin, BaseEstimator):
         """
         check_is_fitted(self)
         X = self._check_rows(X)
-        codes, distances = self._assign(vars(self), len(self.classes_) - len(self.novel_classes_), X)
+        codes, distances = self._assigned(X)
         if reject is not None:
             codes = self._reject(codes, distances, reject)
         return decode(codes, self.classes_, unlabeled_value=self.unlabeled_value)
@@ -277,7 +279,7 @@ class NovelRowsClustering(PartialLabelMixin, BaseEstimator):
         """
         check_is_fitted(self)
         X = self._check_rows(X)
-        return mean_silhouette(X, self._assign(vars(self), len(self.classes_) - len(self.novel_classes_), X)[0])
+        return mean_silhouette(X, self._assigned(X)[0])
 
     def _check_rows(self, X: Any, *, reset: bool = False) -> np.ndarray:
         return self._validate_rows(X, reset=reset, dtype=[np.float64, np.float32])
@@ -378,6 +380,9 @@ class NovelRowsClustering(PartialLabelMixin, BaseEstimator):
                 nearest, state["reference_codes_"], np.ones(len(nearest)), len(names["classes_"])
             ),
         }
+
+    def _assigned(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self._assign(vars(self), len(self.classes_) - len(self.novel_classes_), X)
 
     def _assign(self, state: Mapping[str, Any], n_known: int, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(class of each row, distance to the nearest reference row)."""
