@@ -94,5 +94,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "split_merge": ["MoveSettings", "SplitMergeRun"],
         "stability": ["StableSilhouette"],
+        "transport": ["TransportPlan", "log_sinkhorn", "log_sum_exp"],
     },
 )

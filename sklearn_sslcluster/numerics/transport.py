@@ -1,0 +1,70 @@
+"""Optimal transport between rows and clusters of given masses: Sinkhorn's algorithm in the log domain.
+
+Runs over the array namespace of its arguments, so that gradients flow through it where these are tensors of torch.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from array_api_compat import array_namespace
+
+
+class TransportPlan(NamedTuple):
+    """What Sinkhorn's algorithm has reached.
+
+    Attributes
+    ----------
+    log_plan : array of shape (n_rows, n_columns)
+        Logarithm of the plan, whose columns have the masses asked for.
+    n_iter : int
+        Iterations, each of them once over rows and once over columns.
+    error : float or None
+        Absolute deviation of the masses of the rows, summed, over the total mass; None where it was not looked at.
+    """
+
+    log_plan: Any
+    n_iter: int
+    error: float | None
+
+
+def log_sinkhorn(
+    scores: Any, log_rows: Any, log_columns: Any, *, max_iter: int = 1000, tol: float | None = 1e-9
+) -> TransportPlan:
+    """Plan ``exp(scores + f[:, None] + g)`` whose rows and columns have given masses.
+
+    The maximizer of ``<P, scores> + entropy(P)`` among all plans P with these masses; scores are minus costs over the
+    regularization. No exponential is taken of what could overflow.
+
+    Parameters
+    ----------
+    scores : array of shape (n_rows, n_columns)
+        -inf forbids a pair; every row and column needs one that is not forbidden.
+    log_rows : array of shape (n_rows,)
+        Logarithms of masses.
+    log_columns : array of shape (n_columns,)
+        Logarithms of masses of the same total.
+    max_iter : int, default=1000
+    tol : float or None, default=1e-9
+        Stop when `TransportPlan.error` is no larger. None: run all iterations, without looking.
+    """
+    xp = array_namespace(scores, log_rows, log_columns)
+    f, g = log_rows * 0, log_columns * 0
+    sums, error, n_iter = log_sum_exp(scores, 1), None, 0
+    for n_iter in range(1, max_iter + 1):
+        f = log_rows - sums
+        g = log_columns - log_sum_exp(scores + f[:, None], 0)
+        sums = log_sum_exp(scores + g[None, :], 1)
+        if tol is not None:
+            wanted = xp.exp(log_rows)
+            error = float(xp.sum(xp.abs(xp.exp(f + sums) - wanted)) / xp.sum(wanted))
+            if error <= tol:
+                break
+    return TransportPlan(scores + f[:, None] + g[None, :], n_iter, error)
+
+
+def log_sum_exp(values: Any, axis: int) -> Any:
+    """Logarithm of the sum of exponentials along an axis on which some value is above -inf."""
+    xp = array_namespace(values)
+    largest = xp.max(values, axis=axis, keepdims=True)
+    return xp.squeeze(largest, axis=axis) + xp.log(xp.sum(xp.exp(values - largest), axis=axis))

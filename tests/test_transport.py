@@ -1,0 +1,38 @@
+"""Transport plans between rows and clusters."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+
+from sklearn_sslcluster import numerics
+
+N_ROWS, SHARES = 60, np.array([0.1, 0.2, 0.3, 0.4])
+LOG_ROWS = np.full(N_ROWS, -np.log(N_ROWS))
+
+
+@pytest.fixture(scope="module")
+def scores():
+    return 5 * np.random.RandomState(0).randn(N_ROWS, 4)
+
+
+def test_plan_has_the_masses_asked_for(scores):
+    plan = numerics.log_sinkhorn(scores, LOG_ROWS, np.log(SHARES))
+    assert plan.error <= 1e-9
+    assert_allclose(np.exp(plan.log_plan).sum(axis=1), 1 / N_ROWS, atol=1e-9)
+    assert_allclose(np.exp(plan.log_plan).sum(axis=0), SHARES, atol=1e-12)
+
+
+def test_scores_that_would_overflow_do_not(scores):
+    plan = numerics.log_sinkhorn(1e4 * scores, LOG_ROWS, np.log(SHARES), max_iter=5)
+    assert np.isfinite(plan.log_plan).all()
+
+
+def test_gradient_flows_through_the_iterations(scores):
+    given = torch.tensor(scores[:6], requires_grad=True)
+    rows, columns = torch.full((6,), -np.log(6.0)).double(), torch.log(torch.tensor(SHARES))
+
+    def first_column(values):
+        return numerics.log_sinkhorn(values, rows, columns, max_iter=5, tol=None).log_plan[:, 0].exp()
+
+    assert torch.autograd.gradcheck(first_column, (given,))
