@@ -49,6 +49,16 @@ def fit_method(method: Callable) -> Callable:
     return restore_on_failure(with_callbacks(_fit_context(prefer_skip_nested_validation=True)(method)))
 
 
+def set_fitted(estimator: Any, attributes: dict[str, Any]) -> None:
+    """Set all fitted attributes at once, and drop those that an earlier fit left behind."""
+    kept = {
+        name: value
+        for name, value in vars(estimator).items()
+        if name in _SET_BY_VALIDATION or not name.endswith("_") or name.startswith("_")
+    }
+    estimator.__dict__ = kept | attributes
+
+
 class PartialLabelMixin(CallbackSupportMixin, ClusterMixin):
     """Mixin for clusterers whose ``fit(X, y)`` takes partial labels.
 
@@ -201,13 +211,7 @@ class PartialLabelMixin(CallbackSupportMixin, ClusterMixin):
             )
 
     def _set_fitted(self, **attributes: Any) -> None:
-        """Set all fitted attributes at once, and drop those that an earlier fit left behind."""
-        kept = {
-            name: value
-            for name, value in vars(self).items()
-            if name in _SET_BY_VALIDATION or not name.endswith("_") or name.startswith("_")
-        }
-        self.__dict__ = kept | attributes
+        set_fitted(self, attributes)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -5,6 +5,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "_contrastive_encoder": ["ContrastiveEncoder"],
         "_settings": ["NetworkSettings", "OptimizerSettings"],
         "_deep_embedded": ["DeepEmbeddedClustering"],
         "_deep_kmeans": ["DeepKMeans"],

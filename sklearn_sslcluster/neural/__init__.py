@@ -9,7 +9,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "clustering_objectives": ["DeepEmbedding", "DeepMeans"],
-        "collapse": ["SMALLEST_SHARE", "has_collapsed"],
+        "collapse": ["SMALLEST_SHARE", "effective_rank", "has_collapsed"],
+        "contrastive": ["GroupOrdering", "NTXent", "VICReg"],
         "discovery_networks": ["build_projection", "build_tabular"],
         "discovery_objectives": [
             "ClassifiedReconstruction",
@@ -22,11 +23,20 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "estimator": ["NeuralMixin"],
         "inference": ["apply_layers", "standardize"],
         "neighbor_embedding": ["EmbeddingDistillation", "MapTargets", "build_map"],
-        "networks": ["build_autoencoder", "build_decoder", "build_encoder", "build_head", "export_layers"],
+        "networks": [
+            "build_autoencoder",
+            "build_decoder",
+            "build_encoder",
+            "build_head",
+            "build_projected",
+            "export_layers",
+        ],
         "objectives": ["Batch", "Objective", "Reconstruction", "check_objective"],
         "phases": ["Phase", "Trained", "TrainingSettings"],
         "rows": ["training_rows"],
+        "samplers": ["OnePerCluster", "RandomBatches", "check_sampler", "collision_rate"],
         "settings": ["NetworkSettings", "OptimizerSettings"],
+        "sorting": ["soft_permutation"],
         "training": ["Trainer"],
         "variational": [
             "ColumnLikelihood",
@@ -35,5 +45,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "VariationalReconstruction",
             "build_variational_network",
         ],
+        "views": ["CorrelatedMask", "Corruption", "OwnViews", "Subsets", "check_views", "mutual_information"],
     },
 )

@@ -1,4 +1,4 @@
-"""When clusters have collapsed while a network was trained."""
+"""When clusters, or an embedding, have collapsed while a network was trained."""
 
 from __future__ import annotations
 
@@ -20,3 +20,18 @@ def has_collapsed(before: np.ndarray, after: np.ndarray) -> bool:
     """
     seen = before > 0
     return bool(after[seen].min() < SMALLEST_SHARE * before[seen].min())
+
+
+# Share of the mean square of an embedding that is variance, below which its rows are all alike.
+_SMALLEST_SPREAD = 1e-4
+
+
+def effective_rank(Z: np.ndarray) -> float:
+    """Exponential of the entropy of the variances along the principal axes; 1 where hardly anything varies."""
+    centered = Z - Z.mean(axis=0)
+    variances = np.linalg.svd(centered, compute_uv=False) ** 2 / max(len(Z), 1)
+    total = variances.sum()
+    if not total > _SMALLEST_SPREAD * (Z**2).sum(axis=1).mean():
+        return 1.0
+    shares = variances[variances > 0] / total
+    return float(np.exp(-(shares * np.log(shares)).sum()))

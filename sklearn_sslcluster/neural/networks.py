@@ -118,6 +118,18 @@ def build_autoencoder(encoder: Any, n_rows: int, n_features: int, n_outputs: int
         )
 
 
+def build_projected(encoder: Any, n_rows: int, n_features: int, sizes: tuple[int, int], seed: int) -> nn.ModuleDict:
+    """Encoder, decoder, and a projector of one hidden layer; `sizes` are the columns of embedding and projection."""
+    n_outputs, n_projected = sizes
+    network = build_autoencoder(encoder, n_rows, n_features, n_outputs, seed)
+    n_inputs = n_features if encoder == "identity" else n_outputs
+    with torch.random.fork_rng(devices=[]):
+        # Another seed than that of the autoencoder, which draws the same numbers.
+        torch.default_generator.manual_seed(seed + 1)
+        network["projector"] = build_perceptron(n_inputs, [2 * n_inputs], n_projected, NetworkSettings())
+    return network
+
+
 def build_head(n_inputs: int, n_outputs: int) -> nn.Linear:
     return nn.Linear(n_inputs, n_outputs)
 

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from .networks import export_layers
+from .samplers import RandomBatches
 from .settings import OptimizerSettings
 
 
@@ -40,6 +41,8 @@ class Phase:
         None for that of the settings.
     hold_out : bool
         Whether the held-out rows monitor this phase; else it trains on all rows.
+    sampler : RandomBatches or another batch sampler
+        Which rows a training step sees together.
     """
 
     name: str
@@ -53,6 +56,7 @@ class Phase:
     lr: float | tuple[float, ...] | None = None
     batch_size: int | None = None
     hold_out: bool = True
+    sampler: Any = field(default_factory=RandomBatches)
 
 
 @dataclass(frozen=True)

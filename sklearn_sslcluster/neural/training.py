@@ -24,6 +24,7 @@ from torch import nn
 
 from .objectives import Batch, check_objective
 from .phases import Phase, Trained, TrainingSettings
+from .samplers import batch_ends, check_sampler
 
 _FORMAT = 2
 # Networks with fewer weights train on one thread: more cost more than they save.
@@ -50,23 +51,23 @@ class _PhaseOver(Exception):
 
 
 class _Batches:
-    """Rows of a table in batches; when training, in an order that belongs to the number of the epoch."""
+    """Rows of a table in batches; when training, those of the sampler, which belong to the number of the epoch."""
 
-    def __init__(self, data: Trainer, rows: np.ndarray, training: bool, batch_size: int) -> None:
-        self.data, self.rows, self.training, self.batch_size = data, rows, training, batch_size
+    def __init__(self, trainer: Trainer, rows: np.ndarray, phase: Phase, training: bool) -> None:
+        self.trainer, self.rows, self.phase, self.training = trainer, rows, phase, training
 
     def __iter__(self) -> Iterator[Batch]:
-        order = self.rows
+        trainer, size = self.trainer, self.phase.batch_size or self.trainer.settings.batch_size
         if self.training:
-            order = np.random.RandomState(self.data.epoch_seed()).permutation(order)
-        size = self.batch_size
-        # The last rows join the batch before if they are too few for batch normalization.
-        ends = list(range(size, len(order), size))
-        if ends and len(order) - ends[-1] < 2:
-            ends.pop()
-        for rows in np.split(order, ends):
-            index = torch.as_tensor(rows, device=self.data.X.device)
-            yield Batch(self.data.X[index], index, self.data.codes[index])
+            random_state = np.random.RandomState(trainer.epoch_seed())
+            places = self.phase.sampler.batches(len(self.rows), size, random_state)
+        else:
+            places = np.split(np.arange(len(self.rows)), batch_ends(len(self.rows), size))
+            # Held-out rows are seen the same way in every epoch: views that are drawn would only add noise.
+            _seed_generators(trainer.settings.seed, trainer.settings.device)
+        for place in places:
+            index = torch.as_tensor(self.rows[place], device=trainer.X.device)
+            yield Batch(trainer.X[index], index, trainer.codes[index])
 
 
 class _Net(NeuralNet):
@@ -101,11 +102,10 @@ class _Net(NeuralNet):
         return [self.optimizer_, *self.further_optimizers]
 
     def get_split_datasets(self, X: Any, y: Any = None, **fit_params: Any) -> tuple[Any, Any]:
-        trainer = self.trainer
-        return (trainer.train_rows, trainer.valid_rows) if self.phase.hold_out else (np.arange(len(trainer.X)), None)
+        return self.trainer.trained_rows(self.phase), self.trainer.valid_rows if self.phase.hold_out else None
 
     def get_iterator(self, dataset: Any, training: bool = False) -> Any:
-        return _Batches(self.trainer, dataset, training, self.phase.batch_size or self.trainer.settings.batch_size)
+        return _Batches(self.trainer, dataset, self.phase, training)
 
     def train_step(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
         if not hasattr(self.criterion_, "steps"):
@@ -202,6 +202,7 @@ class Trainer:
         with _local_randomness(self.settings.device), _few_threads(self.network, self.settings.device):
             for self.n_phase, phase in enumerate(phases):
                 check_objective(phase.objective, self.network)
+                check_sampler(phase.sampler)
                 if stored and self.n_phase < done:
                     continue
                 self._run(phase, stored if stored and self.n_phase == done else None)
@@ -225,6 +226,10 @@ class Trainer:
                 "optimizer__lr?"
             )
         return embedding
+
+    def trained_rows(self, phase: Phase) -> np.ndarray:
+        """Numbers of the rows that a phase trains on."""
+        return self.train_rows if phase.hold_out else np.arange(len(self.X))
 
     def precision(self) -> Any:
         """Half precision on a GPU that has it."""
@@ -253,7 +258,10 @@ class Trainer:
             self.starts[phase.name] = _copied(self.network.state_dict())
         _seed_generators(self.epoch_seed(), self.settings.device)
         phase.objective.to(self.settings.device)
-        phase.objective.start(self._finite_embedding(phase))
+        embedding = self._finite_embedding(phase)
+        phase.objective.start(embedding)
+        rows = torch.as_tensor(self.trained_rows(phase), device=embedding.device)
+        phase.sampler.start(self.X[rows], embedding[rows])
         net = self._net(phase)
         if stored:
             self._restore(net, phase, stored)

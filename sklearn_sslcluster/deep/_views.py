@@ -1,0 +1,48 @@
+"""View generators and batch samplers that parameters ``views`` and ``sampler`` stand for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import neural
+
+
+def balanced_codes(X, k, random_state):
+    from sklearn.cluster import KMeans
+
+    return KMeans(k, n_init=1, random_state=random_state).fit(X).labels_
+
+
+VIEWS = ("corruption", "correlated-mask", "subset")
+
+
+def make_views(views: Any, corruption_rate: float, both: bool, scale: dict[str, np.ndarray]) -> Any:
+    """View generator for a parameter ``views``.
+
+    Parameters
+    ----------
+    views : {"corruption", "correlated-mask", "subset"} or callable
+    corruption_rate : float
+    both : bool
+        Whether "corruption" leaves no view as it is.
+    scale : dict
+        ``mean_`` and ``scale_``, by which rows are standardized.
+    """
+    if callable(views):
+        return neural.OwnViews(views, scale["mean_"], scale["scale_"])
+    if views == "correlated-mask":
+        return neural.CorrelatedMask()
+    return neural.Subsets() if views == "subset" else neural.Corruption(corruption_rate, both)
+
+
+def make_sampler(sampler: str, batch_size: int, pretrained: bool, seed: int) -> Any:
+    """Batch sampler for a parameter ``sampler``; an embedding that was not trained is no place to look for clusters."""
+    if sampler == "random":
+        return neural.RandomBatches()
+
+    def find_clusters(values: np.ndarray, n_clusters: int) -> np.ndarray:
+        return balanced_codes(values, n_clusters, np.random.RandomState(seed))
+
+    return neural.OnePerCluster(find_clusters, batch_size, "embedding" if pretrained else "rows")
