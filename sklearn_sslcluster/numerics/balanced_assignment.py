@@ -139,11 +139,8 @@ def _shortest_path(length: np.ndarray, v: np.ndarray, source: int, wanting: np.n
             break
         reach = distance[node]
         open_distance[node] = np.inf
-        through = length[node] - v
-        through += v[node]
-        np.maximum(through, 0.0, out=through)
-        through += reach
-        better = np.flatnonzero(through < distance)
+        through = np.maximum(length[node] + (v[node] - v), 0.0) + reach
+        better = (through < distance).nonzero()[0]
         distance[better] = open_distance[better] = through[better]
         before[better] = node
     path = [node]
@@ -156,10 +153,10 @@ def _move(costs: np.ndarray, codes: np.ndarray, arcs: Arc, start: int, end: int)
     """Move the cheapest row along an arc, and measure again the arcs that this changes."""
     row = arcs.mover[start, end]
     codes[row] = end
-    lost = np.flatnonzero(arcs.mover[start] == row)
-    _measure(costs, arcs, start, np.flatnonzero(codes == start), lost)
+    lost = (arcs.mover[start] == row).nonzero()[0]
+    _measure(costs, arcs, start, (codes == start).nonzero()[0], lost)
     added = costs[row] - costs[row, end]
-    shorter = np.flatnonzero(added < arcs.length[end, :-1])
+    shorter = (added < arcs.length[end, :-1]).nonzero()[0]
     arcs.length[end, shorter] = added[shorter]
     arcs.mover[end, shorter] = row
     arcs.length[end, end] = np.inf

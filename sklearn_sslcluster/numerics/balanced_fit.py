@@ -24,8 +24,8 @@ from .centroids import (
 )
 from .transport import annealed_potentials
 
-# Clusters up to which Sinkhorn's algorithm finds potentials sooner than shortest paths do.
-_MOST_FOR_SINKHORN = 16
+# Few clusters of many rows: there Sinkhorn's algorithm finds potentials sooner than shortest paths do.
+_MOST_CLUSTERS_FOR_SINKHORN, _FEWEST_ROWS_FOR_SINKHORN = 16, 500
 # Clusters that `balanced_codes` makes at once; more of them are made group by group.
 _MOST_AT_ONCE = 256
 _ROUNDING = 1e-9
@@ -52,6 +52,11 @@ class BalancedRows:
     def unit(self) -> int:
         """What the numbers of equal rows have in common: a table repeated as a whole is fitted as the table is."""
         return max(int(np.gcd.reduce(self.weight.astype(np.int64))), 1)
+
+    @property
+    def units(self) -> np.ndarray:
+        """How often each row counts, in units of `unit`."""
+        return (self.weight / self.unit).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -118,16 +123,17 @@ def size_limits(free: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def balanced_assignment(
-    costs: np.ndarray, weight: np.ndarray, free: np.ndarray, unit: int, potentials: np.ndarray | None
+    costs: np.ndarray, units: np.ndarray, free: np.ndarray, potentials: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(cluster of each distinct row, potentials): the cheapest assignment with the sizes wanted.
+    """(cluster of each distinct row, potentials): the cheapest assignment with the sizes `free`.
 
-    Rows count as often as they stand in the table, in units of `unit`. Equal rows cannot be told apart and stay
+    A row counts as often as `units` says. Equal rows cannot be told apart and stay
     together: a row that the cheapest assignment would divide goes where most is missing, among the clusters that have a
     part of it. It is as cheap in each of them, so that the result is the cheapest with its own sizes.
     """
-    units = (weight / unit).astype(np.int64)
-    lower, upper = size_limits(free / unit)
+    lower, upper = size_limits(free)
+    if units.max() == 1:
+        return assign_within(costs, lower, upper, potentials)
     row_of = np.repeat(np.arange(len(units)), units)
     unit_codes, potentials = assign_within(costs[row_of], lower, upper, potentials)
     starts = np.cumsum(units) - units
@@ -136,7 +142,7 @@ def balanced_assignment(
     if len(divided):
         whole = np.ones(len(units), dtype=bool)
         whole[divided] = False
-        missing = free / unit - np.bincount(codes[whole], units[whole], costs.shape[1])
+        missing = free - np.bincount(codes[whole], units[whole], costs.shape[1])
         for row in divided[np.argsort(-units[divided], kind="stable")]:
             parts = np.unique(unit_codes[starts[row] : starts[row] + units[row]])
             codes[row] = parts[missing[parts].argmax()]
@@ -189,11 +195,10 @@ def alternate(rows: BalancedRows, centers: np.ndarray, shares: np.ndarray, setti
     free = target_sizes(labeled, round(labeled.sum() + n_free), shares) - labeled
     squares = float(rows.weight @ square_norms(rows.X))
     costs = center_scores(rows.X, centers)
-    sinkhorn = settings.solver == "sinkhorn" or (settings.solver == "auto" and n_clusters <= _MOST_FOR_SINKHORN)
-    potentials = annealed_potentials(np.repeat(costs, _units(rows), axis=0), free / rows.unit) if sinkhorn else None
-    best, n_iter = None, 0
+    potentials = _first_potentials(costs, rows, free, settings.solver)
+    best, n_iter, units = None, 0, rows.units
     for n_iter in range(1, settings.max_iter + 1):
-        codes, potentials = balanced_assignment(costs, rows.weight, free, rows.unit, potentials)
+        codes, potentials = balanced_assignment(costs, units, free / rows.unit, potentials)
         inertia = squares + float(rows.weight @ costs[np.arange(len(codes)), codes]) + rows.anchors.inertia(centers)
         inertia = max(inertia, 0.0)
         if best is not None and not inertia < best[0] * (1 - settings.tol):
@@ -205,8 +210,12 @@ def alternate(rows: BalancedRows, centers: np.ndarray, shares: np.ndarray, setti
     return BalancedFit(centers, codes, clear_potentials(costs, codes), inertia, n_iter)
 
 
-def _units(rows: BalancedRows) -> np.ndarray:
-    return (rows.weight / rows.unit).astype(np.int64)
+def _first_potentials(costs: np.ndarray, rows: BalancedRows, free: np.ndarray, solver: str) -> np.ndarray | None:
+    n_clusters, n_units = costs.shape[1], rows.units.sum()
+    many = n_clusters <= _MOST_CLUSTERS_FOR_SINKHORN and n_units >= _FEWEST_ROWS_FOR_SINKHORN * n_clusters
+    if solver == "paths" or (solver == "auto" and not many):
+        return None
+    return annealed_potentials(np.repeat(costs, rows.units, axis=0), free / rows.unit)
 
 
 def _by_size(rows: BalancedRows, centers: np.ndarray, n_known: int, shares: np.ndarray) -> np.ndarray:

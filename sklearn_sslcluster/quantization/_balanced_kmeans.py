@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 
@@ -54,7 +54,8 @@ class BalancedKMeans(BaseCenterEstimator):
     solver : {"auto", "paths", "sinkhorn"}, default="auto"
         Where the first assignment of a run begins: ``"paths"`` at the nearest centers, ``"sinkhorn"`` at the potentials
         of entropic transport, by Sinkhorn's algorithm. Shortest paths move the surplus rows from there, and end in the
-        same cheapest assignment. ``"auto"`` takes ``"sinkhorn"``, the faster with few clusters, up to 16 of them.
+        same cheapest assignment. ``"auto"`` takes ``"sinkhorn"`` for at most 16 clusters of at least 500 rows each, where
+        it is the faster one.
     n_init : int, default=10
         Runs from different starts; the one with the smallest inertia is kept.
     max_iter : int, default=100
@@ -308,7 +309,7 @@ class BalancedKMeans(BaseCenterEstimator):
         over = self._first_over(labels, wanted)
         if over is not None:
             raise ValueError(
-                f"Class {labels.classes[over]!r} has {_labeled(labels)[over]} labeled rows, more than the "
+                f"Class {labels.classes.tolist()[over]!r} has {_labeled(labels)[over]} labeled rows, more than the "
                 f"{int(wanted[over])} that sizes leaves it; enlarge its size, or leave labels out."
             )
         return shares
@@ -325,7 +326,7 @@ class BalancedKMeans(BaseCenterEstimator):
         over = self._first_over(labels, wanted)
         if over is not None:
             warn_user(
-                f"Class {labels.classes[over]!r} has {_labeled(labels)[over]} labeled rows, more than its share of "
+                f"Class {labels.classes.tolist()[over]!r} has {_labeled(labels)[over]} labeled rows, more than its share of "
                 f"{int(wanted[over])}: it keeps them, and the other clusters share the rest. Ask for other sizes, "
                 "or leave labels out."
             )
@@ -415,7 +416,5 @@ def _labeled(labels: PartialLabels) -> np.ndarray:
 
 def _cells(X: Any, centers: np.ndarray, potentials: np.ndarray) -> tuple:
     """(centers as seen from their middle, the middle, their heights above the rows)."""
-    from scipy.sparse import issparse
-
     shift = None if issparse(X) or not len(centers) else centers.mean(axis=0)
     return centers if shift is None else centers - shift, shift, np.sqrt(np.maximum(-potentials, 0.0))
