@@ -11,7 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "BalancedRows",
             "BalancedSettings",
             "alternate",
-            "balanced_assignment",
+            "assign_distinct",
             "balanced_codes",
             "cell_codes",
             "lift",

@@ -27,7 +27,7 @@ from .transport import annealed_potentials
 # Few clusters of many rows: there Sinkhorn's algorithm finds potentials sooner than shortest paths do.
 _MOST_CLUSTERS_FOR_SINKHORN, _FEWEST_ROWS_FOR_SINKHORN = 16, 500
 # Clusters that `balanced_codes` makes at once; more of them are made group by group.
-_MOST_AT_ONCE = 256
+_MOST_AT_ONCE = 16
 _ROUNDING = 1e-9
 
 
@@ -122,7 +122,7 @@ def size_limits(free: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.maximum(lower, 0), np.maximum(upper, 0)
 
 
-def balanced_assignment(
+def assign_distinct(
     costs: np.ndarray, units: np.ndarray, free: np.ndarray, potentials: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """(cluster of each distinct row, potentials): the cheapest assignment with the sizes `free`.
@@ -198,7 +198,7 @@ def alternate(rows: BalancedRows, centers: np.ndarray, shares: np.ndarray, setti
     potentials = _first_potentials(costs, rows, free, settings.solver)
     best, n_iter, units = None, 0, rows.units
     for n_iter in range(1, settings.max_iter + 1):
-        codes, potentials = balanced_assignment(costs, units, free / rows.unit, potentials)
+        codes, potentials = assign_distinct(costs, units, free / rows.unit, potentials)
         inertia = squares + float(rows.weight @ costs[np.arange(len(codes)), codes]) + rows.anchors.inertia(centers)
         inertia = max(inertia, 0.0)
         if best is not None and not inertia < best[0] * (1 - settings.tol):
@@ -270,7 +270,7 @@ def balanced_codes(
     ----------
     X : ndarray of shape (n_rows, n_features)
     n_clusters : int
-        At most `n_rows`. Above 256, rows are divided into groups, and each group into clusters.
+        At most `n_rows`. Above 16, rows are divided into groups, and each group into clusters.
     random_state : RandomState
     max_iter : int, default=3
         Assignments, with means between them.
@@ -282,7 +282,7 @@ def balanced_codes(
     n_rows = len(X)
     if n_clusters <= _MOST_AT_ONCE:
         return _codes_of_sizes(X, *_even(n_rows, n_clusters), random_state, max_iter)
-    n_groups = -(-n_clusters // _MOST_AT_ONCE)
+    n_groups = min(-(-n_clusters // _MOST_AT_ONCE), _MOST_AT_ONCE)
     # Groups get clusters, and rows in proportion: as many rows as their clusters of one of two neighboring sizes take.
     parts = np.array_split(np.arange(n_clusters), n_groups)
     ends = np.round(np.cumsum([len(part) for part in parts]) * n_rows / n_clusters).astype(np.int64)
@@ -307,9 +307,11 @@ def _codes_of_sizes(
     centers = seed_centers(X, weight, X[:0], n_clusters, LloydSettings(n_trials=1), random_state)
     # Where distinct rows run out, further clusters stand on rows that others stand on.
     centers = np.vstack([centers, X[random_state.randint(len(X), size=n_clusters - len(centers))]])
-    rows, codes, potentials = BalancedRows(X, weight, no_anchors(X.shape[1])), np.empty(0, np.int64), None
-    for n_iter in range(max_iter):
-        centers = _means(rows, centers, codes) if n_iter else centers
+    rows = BalancedRows(X, weight, no_anchors(X.shape[1]))
+    costs = center_scores(X, centers)
+    potentials = _first_potentials(costs, rows, (lower + upper) / 2 * len(X) / ((lower + upper) / 2).sum(), "auto")
+    codes, potentials = assign_within(costs, lower, upper, potentials)
+    for _ in range(max_iter - 1):
+        centers = _means(rows, centers, codes)
         codes, potentials = assign_within(center_scores(X, centers), lower, upper, potentials)
     return codes
-

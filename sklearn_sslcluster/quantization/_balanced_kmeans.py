@@ -403,9 +403,7 @@ def _balanced_rows(problem: CenterProblem) -> BalancedRows:
     source, sample = problem.source, problem.sample
     if sample.complete:
         return BalancedRows(sample.X, sample.weight, problem.anchors)
-    distinct = distinct_rows(
-        source, source.row_data, max_rows=source.n_rows, random_state=np.random.RandomState(0)
-    )
+    distinct = distinct_rows(source, source.row_data, max_rows=source.n_rows, random_state=np.random.RandomState(0))
     return BalancedRows(shifted(distinct.X.astype(np.float64), problem.frame.shift), distinct.weight, problem.anchors)
 
 
