@@ -10,6 +10,7 @@ potential. Shortest paths keep that true, so that the end is exact wherever they
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -76,7 +77,7 @@ def assign_within(
     while (surplus > 0).any():
         source = int(surplus.argmax())
         path, v = _shortest_path(arcs.length, v, source, surplus < 0)
-        for start, end in zip(path[:-1], path[1:], strict=True):
+        for start, end in pairwise(path):
             if n_clusters in (start, end):
                 settled[min(start, end)] += 1 if end == n_clusters else -1
             else:

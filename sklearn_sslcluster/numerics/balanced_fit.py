@@ -196,12 +196,12 @@ def alternate(rows: BalancedRows, centers: np.ndarray, shares: np.ndarray, setti
     squares = float(rows.weight @ square_norms(rows.X))
     costs = center_scores(rows.X, centers)
     potentials = _first_potentials(costs, rows, free, settings.solver)
-    best, n_iter, units = None, 0, rows.units
+    best, n_iter, units = (np.inf, centers, np.empty(0, np.int64), costs), 0, rows.units
     for n_iter in range(1, settings.max_iter + 1):
         codes, potentials = assign_distinct(costs, units, free / rows.unit, potentials)
         inertia = squares + float(rows.weight @ costs[np.arange(len(codes)), codes]) + rows.anchors.inertia(centers)
         inertia = max(inertia, 0.0)
-        if best is not None and not inertia < best[0] * (1 - settings.tol):
+        if n_iter > 1 and not inertia < best[0] * (1 - settings.tol):
             break
         best = inertia, centers, codes, costs
         centers = _means(rows, centers, codes)

@@ -54,8 +54,8 @@ class BalancedKMeans(BaseCenterEstimator):
     solver : {"auto", "paths", "sinkhorn"}, default="auto"
         Where the first assignment of a run begins: ``"paths"`` at the nearest centers, ``"sinkhorn"`` at the potentials
         of entropic transport, by Sinkhorn's algorithm. Shortest paths move the surplus rows from there, and end in the
-        same cheapest assignment. ``"auto"`` takes ``"sinkhorn"`` for at most 16 clusters of at least 500 rows each, where
-        it is the faster one.
+        same cheapest assignment. ``"auto"`` takes ``"sinkhorn"`` for at most 16 clusters of at least 500 rows each,
+        where it is faster.
     n_init : int, default=10
         Runs from different starts; the one with the smallest inertia is kept.
     max_iter : int, default=100
@@ -194,8 +194,8 @@ class BalancedKMeans(BaseCenterEstimator):
         Raises
         ------
         ValueError
-            If `X` has NaN or infinite values, `y` has another length or holds floats that are not whole numbers, `sizes`
-            are not positive, not one a cluster, or less than the labeled rows of a class.
+            If `X` has NaN or infinite values, `y` has another length or holds floats that are not whole numbers, or
+            `sizes` are not positive, not one a cluster, or less than the labeled rows of a class.
         TypeError
             If `y` holds values that are no labels, dates for example.
         """
@@ -326,9 +326,9 @@ class BalancedKMeans(BaseCenterEstimator):
         over = self._first_over(labels, wanted)
         if over is not None:
             warn_user(
-                f"Class {labels.classes.tolist()[over]!r} has {_labeled(labels)[over]} labeled rows, more than its share of "
-                f"{int(wanted[over])}: it keeps them, and the other clusters share the rest. Ask for other sizes, "
-                "or leave labels out."
+                f"Class {labels.classes.tolist()[over]!r} has {_labeled(labels)[over]} labeled rows, more than its "
+                f"share of {int(wanted[over])}: it keeps them, and the other clusters share the rest. Ask for other "
+                "sizes, or leave labels out."
             )
         if len(sizes) != len(shares):
             return
