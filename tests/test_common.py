@@ -27,6 +27,7 @@ from sklearn_sslcluster.utils.estimator_checks import parametrize_with_partial_l
 # Sizes and iteration counts that make the test instances quick, and arguments without a default. Nothing else belongs
 # here; an estimator without a row is tested with its defaults.
 TEST_PARAMETERS = {
+    "BalancedKMeans": {"n_init": 2, "max_iter": 20},
     "DeepEmbeddedClustering": {"max_pretrain_epochs": 3, "max_epochs": 3, "n_init": 2},
     "DeepKMeans": {"max_pretrain_epochs": 3, "max_epochs": 3, "n_init": 2},
     "HiddenClassSearchCV": {

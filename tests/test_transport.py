@@ -1,6 +1,7 @@
 """Transport plans between rows and clusters."""
 
 import numpy as np
+import ot
 import pytest
 import torch
 from numpy.testing import assert_allclose
@@ -21,6 +22,29 @@ def test_plan_has_the_masses_asked_for(scores):
     assert plan.error <= 1e-9
     assert_allclose(np.exp(plan.log_plan).sum(axis=1), 1 / N_ROWS, atol=1e-9)
     assert_allclose(np.exp(plan.log_plan).sum(axis=0), SHARES, atol=1e-12)
+
+
+def test_masses_are_right_to_the_tolerance_asked_for(scores):
+    plan = numerics.log_sinkhorn(scores, LOG_ROWS, np.log(SHARES), tol=1e-6)
+    assert plan.error <= 1e-6
+    assert np.abs(np.exp(plan.log_plan).sum(axis=1) - 1 / N_ROWS).sum() <= 1.01e-6
+
+
+@pytest.mark.parametrize("regularization", [0.5, 2.0, 10.0])
+def test_plan_is_that_of_pot(scores, regularization):
+    costs = scores - scores.min()
+    theirs = ot.sinkhorn(
+        np.exp(LOG_ROWS), SHARES, costs, regularization, method="sinkhorn_log", stopThr=1e-12, numItermax=20_000
+    )
+    ours = numerics.log_sinkhorn(-costs / regularization, LOG_ROWS, np.log(SHARES), max_iter=20_000, tol=1e-12)
+    assert_allclose(np.exp(ours.log_plan), theirs, atol=1e-9)
+
+
+def test_cost_for_little_regularization_is_that_of_the_exact_plan_of_pot(scores):
+    costs = scores - scores.min()
+    plan = numerics.log_sinkhorn(-costs / 0.01, LOG_ROWS, np.log(SHARES), max_iter=20_000, tol=1e-9)
+    exact = ot.emd2(np.exp(LOG_ROWS), SHARES, costs)
+    assert_allclose((np.exp(plan.log_plan) * costs).sum(), exact, rtol=2e-3)
 
 
 def test_scores_that_would_overflow_do_not(scores):

@@ -113,14 +113,7 @@ class BaseCenterEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Par
         Z = self._represent(self._check_fitted_rows(X))
         codes = self._map(nearest_centers, Z, self.cluster_centers_)[0]
         distances = self._map(center_distances, Z, self.cluster_centers_)[0]
-        n_known = len(self.classes_) - len(self.novel_classes_)
-        if n_known in (0, len(self.classes_)):
-            return np.full(len(distances), 0.0 if n_known else 1.0)
-        known = distances[:, :n_known].min(axis=1).astype(np.float64)
-        total = known + distances[:, n_known:].min(axis=1)
-        score = np.divide(known, total, out=np.full(len(known), 0.5), where=total > 0)
-        # Where two distances differ by rounding only, `predict` has settled which is smaller.
-        return np.where(codes >= n_known, np.maximum(score, np.nextafter(0.5, 1)), np.minimum(score, 0.5))
+        return self._novelty(codes, distances)
 
     def score(self, X: Any, y: Any = None) -> float:
         """Mean silhouette width of the predicted classes, on at most 5,000 fixed distinct rows of `X`.
@@ -141,6 +134,17 @@ class BaseCenterEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Par
         """
         X = self._check_fitted_rows(X)
         return mean_silhouette(X, self._assign(self._represent(X)))
+
+    def _novelty(self, codes: np.ndarray, distances: np.ndarray) -> np.ndarray:
+        """`novelty_score` of rows with these codes and distances to all classes."""
+        n_known = len(self.classes_) - len(self.novel_classes_)
+        if n_known in (0, len(self.classes_)):
+            return np.full(len(distances), 0.0 if n_known else 1.0)
+        known = distances[:, :n_known].min(axis=1).astype(np.float64)
+        total = known + distances[:, n_known:].min(axis=1)
+        score = np.divide(known, total, out=np.full(len(known), 0.5), where=total > 0)
+        # Where two distances differ by rounding only, `predict` has settled which is smaller.
+        return np.where(codes >= n_known, np.maximum(score, np.nextafter(0.5, 1)), np.minimum(score, 0.5))
 
     def _check_rows(self, X: Any, *, reset: bool = False) -> Any:
         return self._validate_rows(X, reset=reset, accept_sparse=self._accept_sparse, dtype=[np.float64, np.float32])

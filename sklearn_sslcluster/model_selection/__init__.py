@@ -1,4 +1,4 @@
-"""Choosing a model without the labels it is meant to find: hidden-class search and the number of clusters."""
+"""Choosing a model without the labels it is meant to find: hidden-class search, the number of clusters, encoders."""
 
 import lazy_loader
 
@@ -8,5 +8,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "_hidden_class_kfold": ["HiddenClassKFold"],
         "_hidden_class_search": ["HiddenClassSearchCV"],
         "_n_clusters": ["estimate_n_clusters"],
+        "_representation": ["RepresentationScores", "evaluate_representation"],
     },
 )

@@ -5,6 +5,20 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "balanced_assignment": ["Assignment", "assign_within", "clear_potentials"],
+        "balanced_fit": [
+            "BalancedFit",
+            "BalancedRows",
+            "BalancedSettings",
+            "alternate",
+            "assign_distinct",
+            "balanced_codes",
+            "cell_codes",
+            "lift",
+            "size_limits",
+            "solve_balanced",
+            "target_sizes",
+        ],
         "center_fit": ["CenterProblem", "labeled_rows", "pose_problem", "solve"],
         "centroids": [
             "Anchors",
@@ -94,6 +108,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "split_merge": ["MoveSettings", "SplitMergeRun"],
         "stability": ["StableSilhouette"],
-        "transport": ["TransportPlan", "log_sinkhorn", "log_sum_exp"],
+        "transport": ["TransportPlan", "annealed_potentials", "log_sinkhorn", "log_sum_exp"],
     },
 )

@@ -120,12 +120,12 @@ def shifted_centers(centers: np.ndarray, shift: np.ndarray | None) -> np.ndarray
     return centers if shift is None else centers + shift
 
 
-def _one_hot(codes: np.ndarray, weight: np.ndarray, n_codes: int) -> csr_array:
+def one_hot(codes: np.ndarray, weight: np.ndarray, n_codes: int) -> csr_array:
     rows = np.arange(len(codes) + 1, dtype=codes.dtype)
     return csr_array((weight, codes, rows), shape=(len(codes), n_codes))
 
 
-def _square_norms(Z: Any) -> np.ndarray:
+def square_norms(Z: Any) -> np.ndarray:
     return np.asarray(Z.multiply(Z).sum(axis=1)).ravel() if issparse(Z) else np.einsum("ij,ij->i", Z, Z)
 
 
@@ -133,7 +133,7 @@ def moment_statistics(block: Any, row_data: tuple, origin: np.ndarray | None) ->
     """(weight, weighted sum, weighted sum of squares) of the free rows about `origin`."""
     weight = free_weight(row_data, block.shape[0])
     Z = block if origin is None else block - origin
-    return weight.sum(), weight @ Z, weight @ _square_norms(Z).astype(np.float64)
+    return weight.sum(), weight @ Z, weight @ square_norms(Z).astype(np.float64)
 
 
 def class_statistics(block: Any, row_data: tuple, parameters: tuple[int, np.ndarray | None]) -> tuple:
@@ -144,10 +144,10 @@ def class_statistics(block: Any, row_data: tuple, parameters: tuple[int, np.ndar
     Z = block[labeled].astype(np.float64)
     Z = Z if shift is None else Z - shift
     weight = np.ones(len(labeled)) if sample_weight is None else sample_weight[labeled].astype(np.float64)
-    member = _one_hot(codes[labeled], weight, n_known)
+    member = one_hot(codes[labeled], weight, n_known)
     sums = member.T @ Z
     sums = sums.toarray() if issparse(sums) else sums
-    return sums, np.bincount(codes[labeled], weight, n_known), weight @ _square_norms(Z)
+    return sums, np.bincount(codes[labeled], weight, n_known), weight @ square_norms(Z)
 
 
 def measure_frame(source: RowSource, *, center: bool = False) -> Frame:
@@ -194,7 +194,7 @@ def lloyd_statistics(block: Any, row_data: tuple, parameters: tuple[np.ndarray, 
     Z = shifted(block, shift)
     weight = free_weight(row_data, Z.shape[0], Z.dtype)
     codes = _nearest_codes(Z, weight, centers.astype(Z.dtype))
-    sums = _one_hot(codes, weight, len(centers)).T @ Z
+    sums = one_hot(codes, weight, len(centers)).T @ Z
     counts = np.bincount(codes, weight, len(centers))
     return (sums.toarray() if issparse(sums) else sums).astype(np.float64), counts
 
@@ -205,14 +205,14 @@ def _nearest_codes(Z: Any, weight: np.ndarray, centers: np.ndarray) -> np.ndarra
     Its own update of the centers moves rows into clusters that are empty, which in one block of many would be wrong.
     """
     if issparse(Z) or _compiled_iteration is None:
-        return _scores(Z, centers).argmin(axis=1).astype(np.int32)
+        return center_scores(Z, centers).argmin(axis=1).astype(np.int32)
     codes = np.empty(len(Z), dtype=np.int32)
     unused = np.empty(len(centers), Z.dtype)
     _compiled_iteration(np.ascontiguousarray(Z), weight, centers, centers, unused, codes, unused, 1, False)
     return codes
 
 
-def _scores(Z: Any, centers: np.ndarray) -> np.ndarray:
+def center_scores(Z: Any, centers: np.ndarray) -> np.ndarray:
     """Squared distances less the squared norm of the row, which no comparison of centers needs."""
     scores = Z @ (-2.0 * centers.T)
     scores += np.einsum("ij,ij->i", centers, centers)
@@ -271,10 +271,10 @@ def nearest_centers(block: Any, row_data: tuple, parameters: tuple[np.ndarray, n
     """
     centers, shift = parameters
     Z = shifted(block, shift)
-    scores = _scores(Z, centers.astype(Z.dtype))
+    scores = center_scores(Z, centers.astype(Z.dtype))
     codes = scores.argmin(axis=1).astype(np.int32)
     best = scores[np.arange(len(codes)), codes]
-    noise = _ROUNDING * np.finfo(Z.dtype).eps * (_square_norms(Z) + (centers**2).sum(axis=1).max(initial=0))
+    noise = _ROUNDING * np.finfo(Z.dtype).eps * (square_norms(Z) + (centers**2).sum(axis=1).max(initial=0))
     doubtful = np.flatnonzero((scores <= (best + noise)[:, None]).sum(axis=1) > 1)
     for rows in np.array_split(doubtful, max(1, len(doubtful) * centers.size // 2**22)):
         near = Z[rows].toarray() if issparse(Z) else Z[rows]
@@ -312,7 +312,7 @@ def distances_to(Z: Any, targets: np.ndarray) -> np.ndarray:
     """Distance of each row of `Z` to the same row of `targets`, by differences."""
     if issparse(Z):
         product = np.asarray(Z.multiply(targets).sum(axis=1)).ravel()
-        squares = _square_norms(Z) - 2 * product + np.einsum("ij,ij->i", targets, targets)
+        squares = square_norms(Z) - 2 * product + np.einsum("ij,ij->i", targets, targets)
         return np.sqrt(np.maximum(squares, 0))
     return np.linalg.norm(Z - targets, axis=1)
 
@@ -328,7 +328,7 @@ def _squares_to_nearest(X: Any, norms: np.ndarray, centers: np.ndarray) -> np.nd
     squares = euclidean_distances(X, centers, X_norm_squared=norms, squared=True)
     codes = squares.argmin(axis=1)
     closest = squares[np.arange(len(codes)), codes]
-    noise = _ROUNDING * np.finfo(np.float64).eps * (norms.ravel() + _square_norms(centers)[codes])
+    noise = _ROUNDING * np.finfo(np.float64).eps * (norms.ravel() + square_norms(centers)[codes])
     return np.where(closest <= noise, 0.0, closest)
 
 
@@ -351,7 +351,7 @@ def seed_centers(
         Fewer than `n_new` when the distinct rows run out.
     """
     n_trials = settings.n_trials or 2 + int(np.log(max(n_new, 1)))
-    norms = _square_norms(X)[:, None]
+    norms = square_norms(X)[:, None]
     power = settings.seed_power / 2
     if len(fixed) and X.shape[0]:
         closest = _squares_to_nearest(X, norms, fixed)

@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
 from array_api_compat import array_namespace
+
+# Regularization in units of the mean spread of the costs of a row: where annealing begins, where it ends at the latest,
+# and by what it is divided each time.
+_FIRST_REGULARIZATION, _LAST_REGULARIZATION, _COOLING = 1.0, 1e-4, 4.0
+# Deviation of the masses at which the next, smaller regularization takes over.
+_STAGE_TOL = 1e-3
+# Share of the rows that may be in excess when each row goes where most of it goes.
+_EXCESS_SHARE = 5e-3
 
 
 class TransportPlan(NamedTuple):
@@ -68,3 +77,41 @@ def log_sum_exp(values: Any, axis: int) -> Any:
     xp = array_namespace(values)
     largest = xp.max(values, axis=axis, keepdims=True)
     return xp.squeeze(largest, axis=axis) + xp.log(xp.sum(xp.exp(values - largest), axis=axis))
+
+
+def annealed_potentials(costs: np.ndarray, masses: np.ndarray, *, max_iter: int = 1000) -> np.ndarray:
+    """Potentials of clusters, such that rows in the cluster of smallest cost less potential nearly have given masses.
+
+    Sinkhorn's algorithm for less and less regularization, each time until the masses of its plan are right, begun from
+    the potentials before. It ends when rows that go where most of them goes exceed the masses by few.
+
+    Parameters
+    ----------
+    costs : ndarray of shape (n_rows, n_clusters)
+    masses : ndarray of shape (n_clusters,)
+        Nonnegative, of the sum n_rows.
+    max_iter : int, default=1000
+        Iterations for one regularization.
+    """
+    n_rows, n_clusters = costs.shape
+    potentials = np.zeros(n_clusters)
+    scale = float(costs.std(axis=1).mean()) if n_rows else 0.0
+    used = masses > 0
+    if scale <= 0 or used.sum() < 2:
+        return potentials
+    log_rows, log_columns = np.zeros(n_rows), np.log(masses[used])
+    regularization = _FIRST_REGULARIZATION * scale
+    while regularization >= _LAST_REGULARIZATION * scale:
+        scores = (potentials[used] - costs[:, used]) / regularization
+        plan = log_sinkhorn(scores, log_rows, log_columns, max_iter=max_iter, tol=_STAGE_TOL)
+        # What the plan adds to the scores of a row is the same for all clusters but for their potentials.
+        added = plan.log_plan[0] - scores[0]
+        potentials[used] += regularization * (added - added.mean())
+        nearest = np.where(used, costs - potentials, np.inf).argmin(axis=1)
+        excess = np.maximum(np.bincount(nearest, minlength=n_clusters) - masses, 0).sum()
+        if excess <= _EXCESS_SHARE * n_rows:
+            break
+        regularization /= _COOLING
+    # A cluster that gets nothing attracts no row.
+    potentials[~used] = potentials[used].min() - (costs.max() - costs.min())
+    return potentials
