@@ -7,13 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import neural
-
-
-def balanced_codes(X, k, random_state):
-    from sklearn.cluster import KMeans
-
-    return KMeans(k, n_init=1, random_state=random_state).fit(X).labels_
-
+from ..numerics import balanced_codes
 
 VIEWS = ("corruption", "correlated-mask", "subset")
 
