@@ -60,3 +60,14 @@ def test_gradient_flows_through_the_iterations(scores):
         return numerics.log_sinkhorn(values, rows, columns, max_iter=5, tol=None).log_plan[:, 0].exp()
 
     assert torch.autograd.gradcheck(first_column, (given,))
+
+
+@pytest.mark.parametrize("balance", [0.0, 0.5, 0.9])
+def test_relaxed_masses_solve_the_relaxed_problem(scores, balance):
+    """Derivative of <P, scores> + entropy(P) - weight * KL(masses, shares) along moves of mass between columns is 0."""
+    plan = numerics.log_sinkhorn(scores, LOG_ROWS, np.log(SHARES), balance=balance, max_iter=5000)
+    P = np.exp(plan.log_plan)
+    assert_allclose(P.sum(axis=1), 1 / N_ROWS, atol=1e-9)
+    weight = balance / (1 - balance)
+    slope = scores - plan.log_plan - weight * np.log(P.sum(axis=0) / SHARES)
+    assert_allclose(slope - slope[:, :1], 0, atol=1e-6)

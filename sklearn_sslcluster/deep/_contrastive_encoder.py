@@ -23,8 +23,6 @@ _VALIDATION_SHARE, _FEWEST_FOR_VALIDATION = 0.1, 100
 _PRETRAIN_PATIENCE = 10
 # Noise on the rows of the autoencoder, in units of the width of a column.
 _NOISE = 1.0
-# Projections whose effective rank is below this have collapsed, unless it was at the start.
-_COLLAPSED_RANK = 1.05
 
 
 class ContrastiveEncoder(
@@ -284,7 +282,7 @@ class ContrastiveEncoder(
         Returns
         -------
         embedding : ndarray of shape (n_samples, embedding_size)
-            Outputs of the encoder.
+            Outputs of the encoder, of unit length.
         """
         check_is_fitted(self)
         return self._embed(validate_data(self, X, reset=False, dtype=[np.float64, np.float32]))
@@ -310,10 +308,9 @@ class ContrastiveEncoder(
         )
         return [*phases, contrast]
 
-    def _unit_rows(self, trained: Any, phase: str | None = None) -> list:
-        """Layers of the encoder; the contrast is one of angles, so that the lengths of its outputs mean little."""
-        layers = self._weights(trained, phase)
-        return layers if layers and layers[0]["kind"] == "module" else [*layers, {"kind": "normalize"}]
+    def _embed(self, X: np.ndarray) -> np.ndarray:
+        # The contrast is one of angles: the lengths of outputs mean little.
+        return neural.unit_rows(super()._embed(X))
 
     def _projected_rank(self, trained: Any, Z: np.ndarray, phase: str | None) -> float:
         """Effective rank of the projections, which collapse before the embedding does."""
@@ -322,13 +319,13 @@ class ContrastiveEncoder(
 
     def _fitted(self, trained: Any, Z: np.ndarray) -> tuple[dict[str, Any], bool]:
         """(fitted attributes, whether the embedding has collapsed)."""
-        layers, collapsed = self._unit_rows(trained), False
+        layers, collapsed = self._weights(trained), False
         if "contrast" in trained.starts:
             at_end, at_start = (self._projected_rank(trained, Z, phase) for phase in (None, "contrast"))
-            collapsed = at_end < _COLLAPSED_RANK <= at_start
+            collapsed = neural.has_collapsed_rank(at_start, at_end)
             if collapsed:
-                layers = self._unit_rows(trained, "contrast")
-        embedding = self._apply(layers, Z)
+                layers = self._weights(trained, "contrast")
+        embedding = neural.unit_rows(self._apply(layers, Z))
         return {
             "encoder_layers_": layers,
             "effective_rank_": neural.effective_rank(embedding),

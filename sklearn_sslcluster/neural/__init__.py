@@ -9,7 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "clustering_objectives": ["DeepEmbedding", "DeepMeans"],
-        "collapse": ["SMALLEST_SHARE", "effective_rank", "has_collapsed"],
+        "collapse": ["SMALLEST_SHARE", "effective_rank", "has_collapsed", "has_collapsed_rank"],
         "contrastive": ["GroupOrdering", "NTXent", "VICReg"],
         "discovery_networks": ["build_projection", "build_tabular"],
         "discovery_objectives": [
@@ -21,7 +21,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "place_head",
         ],
         "estimator": ["NeuralMixin"],
-        "inference": ["apply_layers", "standardize"],
+        "inference": ["apply_layers", "standardize", "unit_rows"],
         "neighbor_embedding": ["EmbeddingDistillation", "MapTargets", "build_map"],
         "networks": [
             "build_autoencoder",
@@ -33,6 +33,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "objectives": ["Batch", "Objective", "Reconstruction", "check_objective"],
         "phases": ["Phase", "Trained", "TrainingSettings"],
+        "prototypes": ["ClusteredViews", "PrototypeSettings", "SeveralPrototypes", "SwappedPrediction"],
         "rows": ["training_rows"],
         "samplers": ["OnePerCluster", "RandomBatches", "check_sampler", "collision_rate"],
         "settings": ["NetworkSettings", "OptimizerSettings"],

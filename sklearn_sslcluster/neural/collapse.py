@@ -22,6 +22,8 @@ def has_collapsed(before: np.ndarray, after: np.ndarray) -> bool:
     return bool(after[seen].min() < SMALLEST_SHARE * before[seen].min())
 
 
+# An effective rank below this is that of rows in one direction.
+_COLLAPSED_RANK = 1.05
 # Share of the mean square of an embedding that is variance, below which its rows are all alike.
 _SMALLEST_SPREAD = 1e-4
 
@@ -35,3 +37,8 @@ def effective_rank(Z: np.ndarray) -> float:
         return 1.0
     shares = variances[variances > 0] / total
     return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def has_collapsed_rank(before: float, after: float) -> bool:
+    """Whether rows that spread in several directions have come to spread in hardly more than one."""
+    return after < _COLLAPSED_RANK <= before

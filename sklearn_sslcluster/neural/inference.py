@@ -37,10 +37,15 @@ def _apply(layers: list[dict[str, Any]], X: np.ndarray) -> np.ndarray:
         elif kind == "affine":
             Z = Z * layer["scale"] + layer["shift"]
         elif kind == "normalize":
-            Z = Z / np.maximum(np.linalg.norm(Z, axis=1, keepdims=True), 1e-12)
+            Z = unit_rows(Z)
         else:
             Z = _ACTIVATIONS[kind](Z)
     return Z
+
+
+def unit_rows(Z: np.ndarray) -> np.ndarray:
+    """Rows of unit length; rows of zeros stay."""
+    return Z / np.maximum(np.linalg.norm(Z, axis=1, keepdims=True), 1e-12)
 
 
 def standardize(X: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:

@@ -25,20 +25,29 @@ class TransportPlan(NamedTuple):
     Attributes
     ----------
     log_plan : array of shape (n_rows, n_columns)
-        Logarithm of the plan, whose columns have the masses asked for.
+        Logarithm of the plan, whose columns have the masses asked for, if `balance` is 1.
     n_iter : int
         Iterations, each of them once over rows and once over columns.
     error : float or None
         Absolute deviation of the masses of the rows, summed, over the total mass; None where it was not looked at.
+    column_potentials : array of shape (n_columns,)
+        What is added to the scores of each column.
     """
 
     log_plan: Any
     n_iter: int
     error: float | None
+    column_potentials: Any
 
 
 def log_sinkhorn(
-    scores: Any, log_rows: Any, log_columns: Any, *, max_iter: int = 1000, tol: float | None = 1e-9
+    scores: Any,
+    log_rows: Any,
+    log_columns: Any,
+    *,
+    max_iter: int = 1000,
+    tol: float | None = 1e-9,
+    balance: float = 1.0,
 ) -> TransportPlan:
     """Plan ``exp(scores + f[:, None] + g)`` whose rows and columns have given masses.
 
@@ -56,20 +65,23 @@ def log_sinkhorn(
     max_iter : int, default=1000
     tol : float or None, default=1e-9
         Stop when `TransportPlan.error` is no larger. None: run all iterations, without looking.
+    balance : float in [0, 1], default=1.0
+        Below 1 the masses of columns are free to differ from those asked for, at a cost: their relative entropy times
+        ``balance / (1 - balance)``. At 0 each row goes where its scores say.
     """
     xp = array_namespace(scores, log_rows, log_columns)
     f, g = log_rows * 0, log_columns * 0
     sums, error, n_iter = log_sum_exp(scores, 1), None, 0
     for n_iter in range(1, max_iter + 1):
         f = log_rows - sums
-        g = log_columns - log_sum_exp(scores + f[:, None], 0)
+        g = balance * (log_columns - log_sum_exp(scores + f[:, None], 0))
         sums = log_sum_exp(scores + g[None, :], 1)
         if tol is not None:
             wanted = xp.exp(log_rows)
             error = float(xp.sum(xp.abs(xp.exp(f + sums) - wanted)) / xp.sum(wanted))
             if error <= tol:
                 break
-    return TransportPlan(scores + f[:, None] + g[None, :], n_iter, error)
+    return TransportPlan(scores + f[:, None] + g[None, :], n_iter, error, g)
 
 
 def log_sum_exp(values: Any, axis: int) -> Any:

@@ -1,0 +1,206 @@
+"""Objectives by which two views of a row fall to the same prototypes: SwAV, DeepCluster-v2, MLCD."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.cluster import KMeans
+from torch import nn
+
+from ..engine import blas_on_one_thread
+from ..numerics import log_sinkhorn
+from .contrastive import contrast, positives
+from .objectives import Batch, Objective
+from .views import check_views
+
+_MAX_ITER = 20
+# Sinkhorn's algorithm ends when the masses of prototypes are off by no larger a share.
+_MARGINAL_TOL = 1e-4
+_MOST_SINKHORN = 1000
+
+
+@dataclass(frozen=True)
+class PrototypeSettings:
+    """What objectives with prototypes are told.
+
+    Attributes
+    ----------
+    n_prototypes : tuple of int
+        Of each head; DeepCluster-v2 has several.
+    temperature : float
+        Divides cosines of rows and prototypes in the loss.
+    seed : int
+        Of k-means.
+    epsilon : float
+        Regularization of the transport of SwAV.
+    balance : float in [0, 1]
+        1: the prototypes of SwAV get the masses of `log_prior` exactly; 0: no account is taken of masses.
+    log_prior : ndarray of shape (n_prototypes,) or None
+        None: equal masses.
+    n_positives : int
+        Nearest prototypes that are positives in MLCD.
+    """
+
+    n_prototypes: tuple[int, ...]
+    temperature: float
+    seed: int
+    epsilon: float = 0.05
+    balance: float = 1.0
+    log_prior: np.ndarray | None = None
+    n_positives: int = 2
+
+
+class PrototypeObjective(Objective):
+    """Prototypes on the unit sphere that k-means finds in the embedding at the start of its phase.
+
+    Parameters
+    ----------
+    views : torch.nn.Module
+        View generator.
+    X : ndarray of shape (n_rows, n_features)
+        Standardized rows.
+    settings : PrototypeSettings
+    """
+
+    def __init__(self, views: nn.Module, X: np.ndarray, settings: PrototypeSettings) -> None:
+        super().__init__()
+        check_views(views)
+        views.prepare(torch.as_tensor(X, dtype=torch.float32))
+        self.views, self.settings = views, settings
+
+    def start(self, embedding: torch.Tensor) -> None:
+        unit = _unit(embedding)
+        found = [find_prototypes(unit, k, self.settings.seed) for k in self.settings.n_prototypes]
+        self.start_prototypes = found[-1][0].cpu().numpy().astype(np.float64)
+        for head, (prototypes, codes) in enumerate(found):
+            self._hold(head, prototypes, codes)
+
+    def _hold(self, head: int, prototypes: torch.Tensor, codes: torch.Tensor) -> None:
+        self.register_buffer(f"prototypes_{head}", prototypes)
+        self.register_buffer(f"codes_{head}", codes)
+
+    def final_prototypes(self) -> np.ndarray:
+        """Prototypes of the last head."""
+        last = getattr(self, f"prototypes_{len(self.settings.n_prototypes) - 1}")
+        return _unit(last.detach()).cpu().numpy().astype(np.float64)
+
+    def refresh(self, embedding: torch.Tensor) -> torch.Tensor:
+        """K-means from the prototypes as they are; a prototype without rows stays where it is."""
+        unit = _unit(embedding)
+        for head in range(len(self.settings.n_prototypes)):
+            before = getattr(self, f"prototypes_{head}")
+            prototypes, codes = find_prototypes(unit, len(before), self.settings.seed, before)
+            before.copy_(prototypes)
+            getattr(self, f"codes_{head}").copy_(codes)
+        return codes
+
+    def loss(self, batch: Batch, network: nn.ModuleDict) -> torch.Tensor:
+        first, second = (_unit(network["encoder"](view).float()) for view in self.views(batch.rows))
+        loss = self._of(first, second, batch.index)
+        labeled = torch.nonzero(batch.codes >= 0).ravel()
+        if len(labeled) > 1:
+            Z = torch.cat([first[labeled], second[labeled]])
+            share = len(labeled) / len(batch.codes)
+            loss = loss + share * contrast(Z @ Z.T / self.settings.temperature, positives(batch.codes[labeled]))
+        return loss
+
+    def _of(self, first: torch.Tensor, second: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
+
+class ClusteredViews(PrototypeObjective):
+    """DeepCluster-v2: both views are to fall to the cluster of their row, in every head."""
+
+    def _of(self, first: torch.Tensor, second: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        Z, losses = torch.cat([first, second]), []
+        for head in range(len(self.settings.n_prototypes)):
+            prototypes, codes = getattr(self, f"prototypes_{head}"), getattr(self, f"codes_{head}")[index]
+            losses.append(nn.functional.cross_entropy(Z @ prototypes.T / self.settings.temperature, codes.repeat(2)))
+        return torch.stack(losses).mean()
+
+
+class SeveralPrototypes(PrototypeObjective):
+    """MLCD: each row belongs to its nearest few prototypes, told apart from all others in a sum of its own."""
+
+    def _hold(self, head: int, prototypes: torch.Tensor, codes: torch.Tensor) -> None:
+        super()._hold(head, prototypes, codes)
+        # A row for all but one prototype would leave nothing to tell it from.
+        n_positives = max(1, min(self.settings.n_positives, len(prototypes) - 1))
+        self.register_buffer("nearest", torch.zeros(len(codes), n_positives, dtype=torch.int64, device=codes.device))
+
+    def refresh(self, embedding: torch.Tensor) -> torch.Tensor:
+        codes = super().refresh(embedding)
+        scores = _unit(embedding) @ self.prototypes_0.T
+        self.nearest.copy_(scores.topk(self.nearest.shape[1], dim=1).indices)
+        return codes
+
+    def _of(self, first: torch.Tensor, second: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        scores = torch.cat([first, second]) @ self.prototypes_0.T / self.settings.temperature
+        return separated_loss(scores, self.nearest[index].repeat(2, 1)).mean()
+
+
+def separated_loss(scores: torch.Tensor, nearest: torch.Tensor) -> torch.Tensor:
+    """``log(1 + sum of exp(s) over negatives) + log(1 + sum of exp(-s) over positives)`` of each row."""
+    positive = torch.zeros_like(scores, dtype=torch.bool).scatter_(1, nearest, True)
+    nothing = torch.zeros_like(scores[:, :1])
+    negatives = torch.cat([nothing, scores.masked_fill(positive, -torch.inf)], dim=1)
+    wanted = torch.cat([nothing, (-scores).masked_fill(~positive, -torch.inf)], dim=1)
+    return torch.logsumexp(negatives, dim=1) + torch.logsumexp(wanted, dim=1)
+
+
+class SwappedPrediction(PrototypeObjective):
+    """SwAV: each view predicts the soft codes of the other, by optimal transport to prototypes of given masses.
+
+    The potentials of the prototypes come from all rows, once an epoch, to a tolerance on the masses; given these, the
+    codes of a batch are a softmax. There is no queue, and no batch is too small.
+    """
+
+    def _hold(self, head: int, prototypes: torch.Tensor, codes: torch.Tensor) -> None:
+        self.prototypes_0 = nn.Parameter(prototypes)
+        self.register_buffer("potentials", torch.zeros(len(prototypes), device=prototypes.device))
+        self.n_iter, self.error = 0, None
+
+    def refresh(self, embedding: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            scores = (_unit(embedding) @ _unit(self.prototypes_0).T).double() / self.settings.epsilon
+            n_rows, k = scores.shape
+            log_rows = torch.full((n_rows,), -np.log(n_rows), dtype=scores.dtype, device=scores.device)
+            prior = self.settings.log_prior
+            log_prior = log_rows.new_full((k,), -np.log(k)) if prior is None else torch.as_tensor(prior).to(scores)
+            plan = log_sinkhorn(
+                scores,
+                log_rows,
+                log_prior,
+                max_iter=_MOST_SINKHORN,
+                tol=_MARGINAL_TOL,
+                balance=self.settings.balance,
+            )
+            self.n_iter, self.error = plan.n_iter, plan.error
+            self.potentials.copy_(plan.column_potentials)
+            return (scores + plan.column_potentials).argmax(dim=1)
+
+    def _of(self, first: torch.Tensor, second: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        scores = [Z @ _unit(self.prototypes_0).T for Z in (first, second)]
+        with torch.no_grad():
+            codes = [torch.softmax(s / self.settings.epsilon + self.potentials, dim=1) for s in scores]
+        predicted = [torch.log_softmax(s / self.settings.temperature, dim=1) for s in scores]
+        return -((codes[0] * predicted[1]).sum(dim=1) + (codes[1] * predicted[0]).sum(dim=1)).mean() / 2
+
+
+def find_prototypes(
+    unit: torch.Tensor, n_prototypes: int, seed: int, before: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(means on the unit sphere, codes of the rows) by k-means of rows of unit length."""
+    rows = unit.detach().cpu().numpy().astype(np.float64)
+    init = "k-means++" if before is None else before.cpu().numpy().astype(np.float64)
+    with blas_on_one_thread():
+        model = KMeans(n_prototypes, init=init, n_init=1, max_iter=_MAX_ITER, random_state=seed).fit(rows)
+    centers = torch.as_tensor(model.cluster_centers_, dtype=unit.dtype, device=unit.device)
+    codes = torch.as_tensor(model.labels_, dtype=torch.int64, device=unit.device)
+    return _unit(centers), codes
+
+
+def _unit(Z: torch.Tensor) -> torch.Tensor:
+    return nn.functional.normalize(Z, dim=1)
