@@ -36,7 +36,9 @@ def inertia(X: np.ndarray, codes: np.ndarray) -> float:
 
 
 def fits(repeats: int) -> None:
-    print(f"\nWhole fits, n_init=10; sizes, inertia over that of KMeans, time over that of KMeans (median of {repeats})")
+    print(
+        f"\nWhole fits, n_init=10; sizes, inertia over that of KMeans, time over that of KMeans (median of {repeats})"
+    )
     print("| table | n | k | KMeans sizes | BalancedKMeans sizes | inertia | time, paths | time, sinkhorn |")
     print("|---|---|---|---|---|---|---|---|")
     for name, X, k in (("digits", load_digits().data, 10), ("skewed", skewed(2000), 32)):

@@ -18,6 +18,7 @@ import sklearn_sslcluster.deep
 import sklearn_sslcluster.discovery
 import sklearn_sslcluster.mixture
 import sklearn_sslcluster.model_selection
+import sklearn_sslcluster.quantization
 import sklearn_sslcluster.sdp
 from sklearn_sslcluster.datasets import make_partially_labeled_blobs
 from sklearn_sslcluster.model_selection import HiddenClassKFold, HiddenClassSearchCV, estimate_n_clusters
@@ -105,6 +106,7 @@ def test_commands_are_those_of_the_checks(path):
         sklearn_sslcluster.discovery,
         sklearn_sslcluster.mixture,
         sklearn_sslcluster.model_selection,
+        sklearn_sslcluster.quantization,
         sklearn_sslcluster.sdp,
     ],
 )

@@ -18,6 +18,9 @@ import numpy as np
 # Share of the mean arc by which potentials keep their distance from the rows where no cycle of arcs gives a measure.
 _MARGIN_SHARE = 1e-3
 
+# Potentials of costs that have changed much are too large more often than they are useless.
+_SHARES_OF_POTENTIALS = (1.0, 0.75, 0.5, 0.25)
+
 
 class Assignment(NamedTuple):
     """Rows in clusters.
@@ -60,15 +63,21 @@ def assign_within(
     lower, upper : ndarray of shape (n_clusters,)
         Integers whose sums enclose the number of rows.
     potentials : ndarray of shape (n_clusters,), default=None
-        Where to begin, those of similar costs for example: fewer rows have to move, and the end is the same.
+        Where to begin, those of similar costs for example, if that means that fewer rows have to move. The end is the
+        same.
     """
     n_rows, n_clusters = costs.shape
     v = np.zeros(n_clusters + 1)
-    if potentials is not None:
-        v[:-1] = potentials
-        v[-1] = _outside_potential(v[:-1], n_rows - int(lower.sum()))
-    codes = (costs - v[:-1]).argmin(axis=1)
+    codes = costs.argmin(axis=1)
     sizes = np.bincount(codes, minlength=n_clusters)
+    if potentials is not None:
+        for share in _SHARES_OF_POTENTIALS:
+            other_codes = (costs - share * potentials).argmin(axis=1)
+            other_sizes = np.bincount(other_codes, minlength=n_clusters)
+            if np.maximum(other_sizes - upper, 0).sum() < np.maximum(sizes - upper, 0).sum():
+                codes, sizes = other_codes, other_sizes
+                v[:-1] = share * potentials
+                v[-1] = _outside_potential(v[:-1], n_rows - int(lower.sum()))
     # Clusters dearer to the outside than to the rows are at a limit, as complementary slackness asks.
     settled = np.where(v[:-1] < v[-1], upper, np.where(v[:-1] > v[-1], lower, np.clip(sizes, lower, upper)))
     surplus = np.append(sizes - settled, settled.sum() - n_rows)
