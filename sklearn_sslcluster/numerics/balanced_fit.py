@@ -25,7 +25,7 @@ from .centroids import (
 from .transport import annealed_potentials
 
 # Few clusters of many rows: there Sinkhorn's algorithm finds potentials sooner than shortest paths do.
-_MOST_CLUSTERS_FOR_SINKHORN, _FEWEST_ROWS_FOR_SINKHORN = 16, 500
+_MOST_CLUSTERS_FOR_SINKHORN, _FEWEST_ROWS_FOR_SINKHORN = 16, 200
 # Clusters that `balanced_codes` makes at once; more of them are made group by group.
 _MOST_AT_ONCE = 16
 _ROUNDING = 1e-9
