@@ -55,8 +55,8 @@ plt.show()
 
 # %%
 # Equal sizes cost two percent of inertia here, relative to k-means, because the centers have moved: there are more of
-# them where there are more rows. The picture on the right shows how much of the balance is due to the centers alone, when
-# each row takes the nearest one. The potentials do the rest.
+# them where there are more rows. The picture on the right shows how much of the balance is due to the centers alone,
+# when each row takes the nearest one. The potentials do the rest.
 #
 # The clusters are as pure as those of k-means: with three times as many clusters as digits, a digit is cut into pieces
 # either way. That would be different with classes of different sizes and one cluster for each of them. Then balance has

@@ -170,6 +170,13 @@ def test_sparse_rows_are_fitted_as_dense_ones():
     assert_array_equal(sparse.predict(csr_matrix(X)), dense.predict(X))
 
 
+def test_table_larger_than_the_sample_is_balanced():
+    X = np.random.RandomState(0).gamma(1, size=(40_000, 2)).astype(np.float32)
+    model = BalancedKMeans(3, n_init=1, max_iter=3, random_state=0).fit(X)
+    assert_array_equal(model.predict(X), model.labels_)
+    assert model.sizes_.max() - model.sizes_.min() <= 1
+
+
 def test_nearest_centers_are_those_of_transform():
     model = fitted()
     nearest = model.classes_[model.transform(X_SKEWED).argmin(axis=1)]

@@ -28,7 +28,7 @@ _NEIGHBORS = 5
 class RepresentationScores:
     """What :func:`evaluate_representation` has measured.
 
-    Attributes
+    Parameters
     ----------
     label_fractions : ndarray of shape (n_fractions,)
         Shares of the training rows whose labels the classifier was given.
@@ -36,7 +36,7 @@ class RepresentationScores:
         Mean number of these rows.
     scores : ndarray of shape (n_fractions, n_folds, n_repeats)
         Score on the rows held out, for every fold and every draw of labels.
-    ood_auroc : ndarray of shape (n_folds,) or None
+    ood_auroc : ndarray of shape (n_folds,), default=None
         Area under the curve by which the distance to training rows tells `X_ood` from the rows held out; None without
         `X_ood`.
 

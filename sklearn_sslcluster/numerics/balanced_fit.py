@@ -25,7 +25,7 @@ from .centroids import (
 from .transport import annealed_potentials
 
 # Few clusters of many rows: there Sinkhorn's algorithm finds potentials sooner than shortest paths do.
-_MOST_CLUSTERS_FOR_SINKHORN, _FEWEST_ROWS_FOR_SINKHORN = 16, 500
+_MOST_CLUSTERS_FOR_SINKHORN, _FEWEST_ROWS_FOR_SINKHORN = 16, 200
 # Clusters that `balanced_codes` makes at once; more of them are made group by group.
 _MOST_AT_ONCE = 16
 _ROUNDING = 1e-9
@@ -127,9 +127,9 @@ def assign_distinct(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(cluster of each distinct row, potentials): the cheapest assignment with the sizes `free`.
 
-    A row counts as often as `units` says. Equal rows cannot be told apart and stay
-    together: a row that the cheapest assignment would divide goes where most is missing, among the clusters that have a
-    part of it. It is as cheap in each of them, so that the result is the cheapest with its own sizes.
+    A row counts as often as `units` says. Equal rows cannot be told apart and stay together: a row that the cheapest
+    assignment would divide goes where most is missing, among the clusters that have a part of it. It is as cheap in
+    each of them, so that the result is the cheapest with its own sizes.
     """
     lower, upper = size_limits(free)
     if units.max() == 1:

@@ -54,7 +54,7 @@ class BalancedKMeans(BaseCenterEstimator):
     solver : {"auto", "paths", "sinkhorn"}, default="auto"
         Where the first assignment of a run begins: ``"paths"`` at the nearest centers, ``"sinkhorn"`` at the potentials
         of entropic transport, by Sinkhorn's algorithm. Shortest paths move the surplus rows from there, and end in the
-        same cheapest assignment. ``"auto"`` takes ``"sinkhorn"`` for at most 16 clusters of at least 500 rows each,
+        same cheapest assignment. ``"auto"`` takes ``"sinkhorn"`` for at most 16 clusters of at least 200 rows each,
         where it is faster.
     n_init : int, default=10
         Runs from different starts; the one with the smallest inertia is kept.
