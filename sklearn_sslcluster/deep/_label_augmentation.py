@@ -449,7 +449,14 @@ class LabelAugmentationClassifier(NeuralMixin, EstimatorMixin, ClassifierMixin, 
             return layers | {"history_": trained.history}
 
         trained = self._train(
-            Z[0], codes, network, [phase], seed, validation_share=0.0, on_epoch=lambda now: report(now, attributes)
+            Z[0],
+            codes,
+            network,
+            [phase],
+            seed,
+            validation_share=0.0,
+            on_epoch=lambda now: report(now, attributes),
+            further=Z,
         )
         return attributes(trained)
 
@@ -466,6 +473,10 @@ class LabelAugmentationClassifier(NeuralMixin, EstimatorMixin, ClassifierMixin, 
             seeded_clone(self.estimator, own_seed), views[0], codes, logits, float(self.temperature)
         )
         return {"estimator_": joint, "distilled_estimator_": distilled}
+
+    def _described_params(self) -> dict[str, str]:
+        # The repr of a function names a place in memory; what it does to the rows goes into the fingerprint.
+        return {name: value for name, value in super()._described_params().items() if name != "transforms"}
 
     def _single_model(self) -> Any:
         """The estimator whose probabilities are the answer as they are, or None."""
