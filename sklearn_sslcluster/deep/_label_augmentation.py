@@ -192,7 +192,7 @@ class LabelAugmentationClassifier(NeuralMixin, EstimatorMixin, ClassifierMixin, 
         n_transforms: int = 4,
         inference: str = "aggregate",
         temperature: float = 1.0,
-        unlabeled_weight: float = 1.0,
+        unlabeled_weight: float = 0.0,
         embedding_size: int = 64,
         encoder: Any = None,
         optimizer: Any = None,
@@ -404,7 +404,8 @@ class LabelAugmentationClassifier(NeuralMixin, EstimatorMixin, ClassifierMixin, 
         """Numbers of the rows to train on; for the network, whatever their order in the table."""
         if self.estimator is not None:
             return np.arange(len(X))
-        rows = np.arange(len(X)) if self.unlabeled_weight else np.flatnonzero(codes != UNLABELED)
+        idle = not self.unlabeled_weight and self.inference != "distilled"
+        rows = np.flatnonzero(codes != UNLABELED) if idle else np.arange(len(X))
         return rows[neural.training_rows(X[rows], codes[rows])]
 
     def _transformed(

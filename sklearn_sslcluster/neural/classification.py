@@ -14,6 +14,10 @@ from .networks import build_encoder, build_head
 from .objectives import Batch, Objective
 
 
+# A batch without labeled rows has no weight where unlabeled ones have none.
+_LEAST_WEIGHT = 1e-12
+
+
 @dataclass(frozen=True)
 class AugmentationWeights:
     """What counts how much beside the cross-entropy of labeled rows.
@@ -87,10 +91,11 @@ class LabelAugmentation(Objective):
         labeled, codes = batch.codes >= 0, batch.codes.clamp_min(0)
         of_class = own.gather(1, codes[:, None, None].expand(-1, 1, n_transforms))[:, 0]
         losses = -torch.where(labeled[:, None], of_class, own.logsumexp(dim=1)).mean(dim=1)
-        if "single_head" in network:
-            losses = losses + self._distillation(network["single_head"](embedding[:n_rows]).float(), own, batch.codes)
         weights = torch.where(labeled, 1.0, self.weights.unlabeled)
-        return (weights * losses).sum() / weights.sum().clamp_min(1e-12)
+        joint = (weights * losses).sum() / weights.sum().clamp_min(_LEAST_WEIGHT)
+        if "single_head" not in network:
+            return joint
+        return joint + self._distillation(network["single_head"](embedding[:n_rows]).float(), own, batch.codes)
 
     def _distillation(self, logits: torch.Tensor, own: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
         temperature = self.weights.temperature
@@ -98,4 +103,5 @@ class LabelAugmentation(Objective):
         log_q = functional.log_softmax(logits / temperature, dim=1)
         divergence = temperature**2 * (log_p.exp() * (log_p - log_q)).sum(dim=1)
         classified = functional.cross_entropy(logits, codes.clamp_min(0), reduction="none")
-        return divergence + torch.where(codes >= 0, classified, torch.zeros_like(classified))
+        labeled = (codes >= 0).to(classified.dtype)
+        return divergence.mean() + (labeled * classified).sum() / labeled.sum().clamp_min(1.0)
