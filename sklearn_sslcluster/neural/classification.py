@@ -13,7 +13,6 @@ from torch.nn import functional
 from .networks import build_encoder, build_head
 from .objectives import Batch, Objective
 
-
 # A batch without labeled rows has no weight where unlabeled ones have none.
 _LEAST_WEIGHT = 1e-12
 
