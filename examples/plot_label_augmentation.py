@@ -55,7 +55,7 @@ spoiled = np.flatnonzero((single == y_new) & (aggregate != y_new))
 print(f"{len(righted)} images are put right, {len(spoiled)} are spoiled")
 
 chosen = np.concatenate([righted[:3], spoiled[:1]])
-figure, axes = plt.subplots(2, len(chosen), figsize=(9, 4), layout="constrained", height_ratios=[1, 1.2])
+figure, axes = plt.subplots(2, len(chosen), figsize=(9, 4.4), layout="constrained", height_ratios=[1, 1.2])
 for image, (above, below) in zip(chosen, axes.T, strict=True):
     above.imshow(X_new[image].reshape(8, 8), cmap="gray_r")
     above.set_title(f"a {y_new[image]}, {'put right' if aggregate[image] == y_new[image] else 'spoiled'}")
@@ -66,7 +66,7 @@ for image, (above, below) in zip(chosen, axes.T, strict=True):
     below.set(xticks=places, ylim=(0, 1), xlabel="digit")
     below.get_xticklabels()[y_new[image]].set_fontweight("bold")
 axes[1, 0].set_ylabel("probability")
-axes[1, 0].legend(frameon=False, fontsize="small")
+figure.legend(*axes[1, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
 plt.show()
 
 # %%

@@ -457,7 +457,6 @@ class LabelAugmentationClassifier(NeuralMixin, EstimatorMixin, ClassifierMixin, 
             seed,
             validation_share=0.0,
             on_epoch=lambda now: report(now, attributes),
-            further=Z,
         )
         return attributes(trained)
 
@@ -476,7 +475,7 @@ class LabelAugmentationClassifier(NeuralMixin, EstimatorMixin, ClassifierMixin, 
         return {"estimator_": joint, "distilled_estimator_": distilled}
 
     def _described_params(self) -> dict[str, str]:
-        # The repr of a function names a place in memory; what it does to the rows goes into the fingerprint.
+        # The repr of a function names a place in memory; the objective is given what it does to the rows.
         return {name: value for name, value in super()._described_params().items() if name != "transforms"}
 
     def _single_model(self) -> Any:

@@ -80,6 +80,11 @@ class LabelAugmentation(Objective):
         # They are data, which a checkpoint need not hold.
         self.register_buffer("views", rows, persistent=False)
 
+    @property
+    def given(self) -> np.ndarray:
+        """The views, which a checkpoint depends on."""
+        return self.views.cpu().numpy()
+
     def loss(self, batch: Batch, network: nn.ModuleDict) -> torch.Tensor:
         views = self.views[:, batch.index]
         n_transforms, n_rows = views.shape[:2]

@@ -128,11 +128,8 @@ class NeuralMixin:
         *,
         validation_share: float = 0.1,
         on_epoch: Callable[..., bool] | None = None,
-        further: Any = None,
     ) -> Any:
         """Run the training loop on standardized rows; `on_epoch` is that of `Trainer`.
-
-        `further` is what the fit depends on beside rows, codes and parameters: a checkpoint of another one is refused.
 
         Returns
         -------
@@ -145,8 +142,8 @@ class NeuralMixin:
         if checkpoint is not None:
             if self.random_state is None:  # type: ignore[attr-defined]
                 raise ValueError("checkpoint needs a random_state: without a seed no fit can go on where one ended.")
-            described = self._described_params()
-            fingerprint = joblib.hash((type(self).__name__, np.asarray(X), np.asarray(codes), described, seed, further))
+            described, given = self._described_params(), [getattr(phase.objective, "given", None) for phase in phases]
+            fingerprint = joblib.hash((type(self).__name__, np.asarray(X), np.asarray(codes), described, seed, given))
         settings = TrainingSettings(
             optimizer=self.optimizer or self._nested["optimizer"](),  # type: ignore[attr-defined]
             batch_size=self._rows_of_a_step(len(X)),
