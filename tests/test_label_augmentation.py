@@ -261,7 +261,7 @@ def test_loss_of_distillation_is_that_of_the_formula_and_holds_the_aggregate_fix
     views, codes, temperature = rng.normal(size=(2, 5, 4)), np.array([0, 1, -1, 2, 2]), 2.0
     heads = {"joint_head": 6, "single_head": 3}
     network = neural.build_classifier(NetworkSettings((6,)), (5, 4, 4), heads, seed=0)
-    objective = neural.LabelAugmentation(views, 3, neural.AugmentationWeights(0.0, temperature))
+    objective = neural.LabelAugmentation(views, 3, neural.AugmentationWeights(0.5, temperature))
     index = torch.arange(5)
     batch = neural.Batch(objective.views[0], index, torch.tensor(codes))
     network["encoder"].requires_grad_(False)
@@ -271,10 +271,10 @@ def test_loss_of_distillation_is_that_of_the_formula_and_holds_the_aggregate_fix
     joint_np = joint.detach().numpy()
     p = softmax(np.mean([log_softmax(joint_np[j], axis=1)[:, j::2] for j in range(2)], axis=0) / temperature, axis=1)
     log_q = log_softmax(single / temperature, axis=1)
-    divergence = temperature**2 * (p * (np.log(p) - log_q)).sum(axis=1).mean()
+    distilled = temperature**2 * (p * (np.log(p) - log_q)).sum(axis=1)
     labeled = codes >= 0
-    classified = -log_softmax(single, axis=1)[labeled, codes[labeled]].mean()
-    expected = loss_by_hand(joint_np, codes, 3, 2, 0.0) + divergence + classified
+    distilled[labeled] -= log_softmax(single, axis=1)[labeled, codes[labeled]]
+    expected = loss_by_hand(joint_np, codes, 3, 2, 0.5) + np.average(distilled, weights=np.where(labeled, 1, 0.5))
     assert loss.item() == pytest.approx(float(expected), rel=1e-5)
     # The joint head has the gradient of its own loss alone.
     loss.backward()
@@ -288,14 +288,17 @@ def test_loss_of_distillation_is_that_of_the_formula_and_holds_the_aggregate_fix
 # Distillation
 
 
-def test_clone_is_distilled_from_rows_of_each_class_weighted_by_label_and_aggregate(given):
+@pytest.mark.parametrize("unlabeled_weight", [0.0, 0.5])
+def test_clone_is_distilled_from_rows_of_each_class_weighted_by_label_and_aggregate(given, unlabeled_weight):
     model = LabelAugmentationClassifier(Spy(JOINT), transforms=[doubled], inference="distilled")
-    model.fit([[1.0], [3.0], [1.0]], [1, 0, None])
+    model.set_params(unlabeled_weight=unlabeled_weight).fit([[1.0], [3.0], [1.0]], [1, 0, None])
     aggregate = [softmax(0.5 * np.log(ratio)) for ratio in ([0.1 * 0.15, 0.3 * 0.6], [0.4 * 0.5, 0.2 * 0.25])]
+    expected = [aggregate[0] + [0, 1], aggregate[1] + [1, 0], 0.5 * aggregate[0]]
+    n_rows = 3 if unlabeled_weight else 2
     rows, classes, weight = given[1]
-    assert rows.ravel().tolist() == [1, 1, 3, 3, 1, 1]
-    assert classes.tolist() == [0, 1] * 3
-    np.testing.assert_allclose(weight.reshape(3, 2), [aggregate[0] + [0, 1], aggregate[1] + [1, 0], aggregate[0]])
+    assert rows.ravel().tolist() == [1, 1, 3, 3, 1, 1][: 2 * n_rows]
+    assert classes.tolist() == [0, 1] * n_rows
+    np.testing.assert_allclose(weight.reshape(-1, 2), expected[:n_rows])
 
 
 @pytest.mark.parametrize("base", [None, LogisticRegression(max_iter=500)], ids=["network", "LogisticRegression"])

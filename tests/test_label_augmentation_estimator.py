@@ -198,8 +198,10 @@ def test_without_any_label_there_is_nothing_to_learn(quick, blobs, y, message):
         quick.fit(blobs[0], y)
 
 
-def test_unlabeled_rows_count_for_the_network_by_their_weight(quick, blobs):
+@pytest.mark.parametrize("inference", ["aggregate", "distilled"])
+def test_unlabeled_rows_count_for_the_network_by_their_weight(quick, blobs, inference):
     X, y = blobs
+    quick.set_params(inference=inference)
     partial = np.where(np.arange(120) % 3 > 0, None, y.astype(object))
     labeled = np.arange(120) % 3 == 0
     without, zero, one = (clone(quick).set_params(unlabeled_weight=weight) for weight in (0.0, 0.0, 1.0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -117,7 +118,23 @@ def check_probabilistic(estimator: Any, inference: str) -> None:
         )
 
 
-def fit_distilled(estimator: Any, X: np.ndarray, codes: np.ndarray, logits: np.ndarray, temperature: float) -> Any:
+@dataclass(frozen=True)
+class Distillation:
+    """What counts how much where a clone is fitted to the aggregate.
+
+    Attributes
+    ----------
+    temperature : float
+        By which logits of the aggregate are divided.
+    unlabeled : float
+        Weight of an unlabeled row; that of a labeled one is 1.
+    """
+
+    temperature: float
+    unlabeled: float
+
+
+def fit_distilled(estimator: Any, X: np.ndarray, codes: np.ndarray, logits: np.ndarray, settings: Distillation) -> Any:
     """Fit a classifier to labels and to the aggregate at once: each row stands there once for each class.
 
     For a classifier that lowers a weighted log loss this is the cross-entropy of the labels plus that of the
@@ -132,12 +149,15 @@ def fit_distilled(estimator: Any, X: np.ndarray, codes: np.ndarray, logits: np.n
         Classes; for rows that are ``UNLABELED`` the aggregate counts alone.
     logits : ndarray of shape (n_rows, n_classes)
         Of the aggregate.
-    temperature : float
+    settings : Distillation
     """
+    labeled = codes != UNLABELED
+    if not settings.unlabeled:
+        X, codes, logits = X[labeled], codes[labeled], logits[labeled]
+        labeled = np.ones(len(codes), dtype=bool)
     n_classes = logits.shape[1]
-    weight = temperature**2 * softmax(logits / temperature, axis=1)
-    labeled = np.flatnonzero(codes != UNLABELED)
+    weight = settings.temperature**2 * softmax(logits / settings.temperature, axis=1)
+    weight[~labeled] *= settings.unlabeled
     weight[labeled, codes[labeled]] += 1.0
-    # Rows of a class one after the other would make poor batches.
     rows, classes = np.repeat(np.arange(len(X)), n_classes), np.tile(np.arange(n_classes), len(X))
     return estimator.fit(X[rows], classes, sample_weight=weight.ravel())

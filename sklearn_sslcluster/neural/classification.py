@@ -96,10 +96,9 @@ class LabelAugmentation(Objective):
         of_class = own.gather(1, codes[:, None, None].expand(-1, 1, n_transforms))[:, 0]
         losses = -torch.where(labeled[:, None], of_class, own.logsumexp(dim=1)).mean(dim=1)
         weights = torch.where(labeled, 1.0, self.weights.unlabeled)
-        joint = (weights * losses).sum() / weights.sum().clamp_min(_LEAST_WEIGHT)
-        if "single_head" not in network:
-            return joint
-        return joint + self._distillation(network["single_head"](embedding[:n_rows]).float(), own, batch.codes)
+        if "single_head" in network:
+            losses = losses + self._distillation(network["single_head"](embedding[:n_rows]).float(), own, batch.codes)
+        return (weights * losses).sum() / weights.sum().clamp_min(_LEAST_WEIGHT)
 
     def _distillation(self, logits: torch.Tensor, own: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
         temperature = self.weights.temperature
@@ -107,5 +106,4 @@ class LabelAugmentation(Objective):
         log_q = functional.log_softmax(logits / temperature, dim=1)
         divergence = temperature**2 * (log_p.exp() * (log_p - log_q)).sum(dim=1)
         classified = functional.cross_entropy(logits, codes.clamp_min(0), reduction="none")
-        labeled = (codes >= 0).to(classified.dtype)
-        return divergence.mean() + (labeled * classified).sum() / labeled.sum().clamp_min(1.0)
+        return divergence + torch.where(codes >= 0, classified, torch.zeros_like(classified))
