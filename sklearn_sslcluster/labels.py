@@ -230,7 +230,7 @@ def _class_key(value: Any, where: int | str) -> tuple[str, Any]:
 def _refuse_float(value: float, where: int | str) -> Any:
     raise ValueError(
         f"{_beginning(where)} the float {value!r}; a class is an int, a string, a bool or a category, "
-        "and a float is read as an int only when it is a whole number."
+        "and a float is read as an int only when it is a whole number; continuous numbers are no classes."
     )
 
 

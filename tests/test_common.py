@@ -10,9 +10,10 @@ from importlib import import_module
 import numpy as np
 import pytest
 from sklearn import config_context
-from sklearn.base import clone
+from sklearn.base import clone, is_clusterer
 from sklearn.cluster import KMeans
 from sklearn.model_selection import GridSearchCV
+from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
@@ -34,6 +35,7 @@ TEST_PARAMETERS = {
         "estimator": SemiSupervisedKMeans(n_init=1, max_iter=5, k_max=6),
         "param_distributions": {"seeding": ["distance", "squared-distance"]},
     },
+    "LabelAugmentationClassifier": {"max_epochs": 30},
     "LikelihoodAdjustedSDP": {"n_init": 1, "max_outer": 3, "max_iter": 200},
     "NCDKMeans": {"n_init": 2, "max_iter": 20},
     "NCDSpectralClustering": {"max_iter": 50},
@@ -48,7 +50,7 @@ TEST_PARAMETERS = {
     "VariationalDeepEmbedding": {"n_init": 2, "max_pretrain_epochs": 15, "max_epochs": 5, "k_max": 8},
 }
 ALL_ESTIMATORS = dict(all_estimators())
-# Transformers have tests of their own beside the checks of scikit-learn.
+# Transformers and classifiers have tests of their own beside the checks of scikit-learn.
 ESTIMATORS = {name: cls for name, cls in ALL_ESTIMATORS.items() if hasattr(cls, "predict")}
 
 
@@ -75,6 +77,7 @@ def default_instance(name):
 
 
 QUICK_INSTANCES = [quick_instance(name) for name in ESTIMATORS]
+CLUSTERERS = [name for name in ESTIMATORS if is_clusterer(quick_instance(name))]
 TRANSFORMERS = [cls() for name, cls in ALL_ESTIMATORS.items() if name not in ESTIMATORS]
 DEFAULT_INSTANCES = [
     default_instance(name) for name in ESTIMATORS if required_arguments(name) < set(TEST_PARAMETERS.get(name, {}))
@@ -87,7 +90,7 @@ def test_checks_of_scikit_learn(estimator, check):
     check(estimator)
 
 
-@parametrize_with_partial_label_checks(QUICK_INSTANCES)
+@parametrize_with_partial_label_checks([quick_instance(name) for name in CLUSTERERS])
 def test_partial_label_checks(estimator, check):
     """Each check that check_partial_label_estimator would run."""
     check(estimator)
@@ -117,15 +120,16 @@ def test_only_the_array_api_check_is_skipped(name):
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_tags_dodge_no_check(name):
     estimator = quick_instance(name)
-    tags, plain = get_tags(estimator), get_tags(KMeans())
-    assert tags.estimator_type == "clusterer"
+    plain = get_tags(KMeans() if name in CLUSTERERS else GaussianNB())
+    tags = get_tags(estimator)
+    assert tags.estimator_type == plain.estimator_type
     assert not tags._skip_test
     assert not tags.no_validation
     assert not tags.non_deterministic
     assert tags.requires_fit
     assert tags.target_tags == plain.target_tags
     # Sparse rows and missing values are documented input where they are accepted (sparse ones by mixtures for some
-    # covariances); nothing else differs from scikit-learn's own clusterer.
+    # covariances); nothing else differs from scikit-learn's own estimators.
     documented = type(estimator).fit.__doc__.partition("y :")[0]
     assert not tags.input_tags.sparse or "sparse" in documented or "estimator" in estimator.get_params()
     assert not tags.input_tags.allow_nan or "NaN for entries that are missing" in " ".join(documented.split())
@@ -133,7 +137,7 @@ def test_tags_dodge_no_check(name):
     assert tags.input_tags == plain.input_tags
 
 
-@pytest.mark.parametrize("name", ESTIMATORS)
+@pytest.mark.parametrize("name", CLUSTERERS)
 def test_metadata_routing_leaves_fit_and_searches_working(name):
     X, y, _ = make_partially_labeled_blobs(90, n_known=3, n_novel=1, random_state=0)
     estimator = quick_instance(name)

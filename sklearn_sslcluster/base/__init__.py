@@ -7,7 +7,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "_centers": ["BaseCenterEstimator"],
         "_checks": ["check_range", "check_weights", "count_parameter"],
-        "_partial_labels": ["PartialLabelMixin", "fit_method", "order_by_size", "restore_on_failure", "set_fitted"],
+        "_estimator": ["EstimatorMixin"],
+        "_partial_labels": ["PartialLabelMixin", "fit_method", "order_by_size", "restore_on_failure"],
         "_scores": ["mean_silhouette"],
     },
 )

@@ -10,22 +10,20 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.base import ClusterMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from ..engine import CallbackSupportMixin, with_callbacks
+from ..engine import with_callbacks
 from ..labels import (
     UNLABELED,
     PartialLabels,
     decode,
-    encode_partial_labels,
     join_names,
     novel_names,
     renamed,
     warn_user,
 )
 from ..numerics import beyond_quantile
-
-_SET_BY_VALIDATION = ("n_features_in_", "feature_names_in_")
+from ._estimator import EstimatorMixin
 
 
 def restore_on_failure(method: Callable) -> Callable:
@@ -49,17 +47,7 @@ def fit_method(method: Callable) -> Callable:
     return restore_on_failure(with_callbacks(_fit_context(prefer_skip_nested_validation=True)(method)))
 
 
-def set_fitted(estimator: Any, attributes: dict[str, Any]) -> None:
-    """Set all fitted attributes at once, and drop those that an earlier fit left behind."""
-    kept = {
-        name: value
-        for name, value in vars(estimator).items()
-        if name in _SET_BY_VALIDATION or not name.endswith("_") or name.startswith("_")
-    }
-    estimator.__dict__ = kept | attributes
-
-
-class PartialLabelMixin(CallbackSupportMixin, ClusterMixin):
+class PartialLabelMixin(EstimatorMixin, ClusterMixin):
     """Mixin for clusterers whose ``fit(X, y)`` takes partial labels.
 
     A subclass decorates its ``fit`` with :func:`fit_method`, reads its input with ``_validate_rows`` and
@@ -76,11 +64,6 @@ class PartialLabelMixin(CallbackSupportMixin, ClusterMixin):
     """
 
     _count_parameter: ClassVar[str] = "n_clusters"
-    _doc_link_module: ClassVar[str] = "sklearn_sslcluster"
-    _doc_link_template: ClassVar[str] = (
-        "https://sklearn-sslcluster.readthedocs.io/en/latest/reference/generated/"
-        "{estimator_module}.{estimator_name}.html"
-    )
 
     def fit_predict(self, X: Any, y: Any = None, **params: Any) -> np.ndarray:
         """Fit to `X` and the partial labels `y`, and return the class of every row.
@@ -137,36 +120,6 @@ class PartialLabelMixin(CallbackSupportMixin, ClusterMixin):
         codes = [code[isinstance(name, bool), name] for name in unique.tolist()]
         return np.array(codes, dtype=np.int32)[inverse]
 
-    def _validate_rows(self, X: Any, *, reset: bool, **check_params: Any) -> Any:
-        """``validate_data`` that also names the first DataFrame column out of place."""
-        try:
-            return validate_data(self, X, reset=reset, **check_params)
-        except ValueError as error:
-            misplaced = None if reset else self._first_misplaced_column(X)
-            if misplaced is None or "feature names" not in str(error):
-                raise
-            raise ValueError(f"{error}{misplaced}") from None
-
-    def _first_misplaced_column(self, X: Any) -> str | None:
-        expected = getattr(self, "feature_names_in_", None)
-        given = getattr(X, "columns", None)
-        if expected is None or given is None:
-            return None
-        wanted, got = list(expected), list(given)
-        for position in range(max(len(wanted), len(got))):
-            here = got[position] if position < len(got) else None
-            there = wanted[position] if position < len(wanted) else None
-            if here != there:
-                return (
-                    f"First column that differs: position {position} holds "
-                    f"{'nothing' if here is None else repr(here)}, expected "
-                    f"{'nothing' if there is None else repr(there)}.\n"
-                )
-        return None
-
-    def _encode_labels(self, y: Any, X: Any) -> PartialLabels:
-        return encode_partial_labels(y, X, unlabeled_value=self.unlabeled_value)
-
     def _name_classes(self, known: np.ndarray, n_novel: int) -> dict[str, np.ndarray]:
         """The fitted attributes ``classes_`` and ``novel_classes_``."""
         novel = novel_names(known, n_novel, unlabeled_value=self.unlabeled_value)
@@ -209,9 +162,6 @@ class PartialLabelMixin(CallbackSupportMixin, ClusterMixin):
                 f"{self._count_parameter}?",
                 ConvergenceWarning,
             )
-
-    def _set_fitted(self, **attributes: Any) -> None:
-        set_fitted(self, attributes)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "_settings": ["NetworkSettings", "OptimizerSettings"],
         "_deep_embedded": ["DeepEmbeddedClustering"],
         "_deep_kmeans": ["DeepKMeans"],
+        "_label_augmentation": ["LabelAugmentationClassifier"],
         "_neighbor_embedding": ["NeighborEmbeddingClustering"],
         "_prototype_clustering": ["PrototypeClustering"],
         "_variational": ["VariationalDeepEmbedding"],

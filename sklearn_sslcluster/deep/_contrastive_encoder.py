@@ -9,12 +9,12 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from .. import neural
-from ..base import fit_method, set_fitted
-from ..engine import CallbackSupportMixin, fit_progress
-from ..labels import encode_partial_labels, warn_user
+from ..base import EstimatorMixin, fit_method
+from ..engine import fit_progress
+from ..labels import warn_user
 from ..neural import NeuralMixin
 from ._views import VIEWS, make_sampler, make_views
 
@@ -25,9 +25,7 @@ _PRETRAIN_PATIENCE = 10
 _NOISE = 1.0
 
 
-class ContrastiveEncoder(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralMixin, CallbackSupportMixin, BaseEstimator
-):
+class ContrastiveEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralMixin, EstimatorMixin, BaseEstimator):
     """Embedding learned by contrast: two views of a row are alike, those of other rows are not.
 
     A transformer: any clusterer or classifier comes after it in a pipeline. A projector on top of the encoder, which is
@@ -240,8 +238,8 @@ class ContrastiveEncoder(
         UserWarning
             If the embedding has collapsed.
         """
-        rows = validate_data(self, X, dtype=[np.float64, np.float32])
-        labels = encode_partial_labels(y, rows, unlabeled_value=self.unlabeled_value)
+        rows = self._check_rows(X, reset=True)
+        labels = self._encode_labels(y, rows)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         trained_on = neural.training_rows(rows, labels.codes)
         scale = self._measure(rows[trained_on])
@@ -268,7 +266,7 @@ class ContrastiveEncoder(
             fitted["feature_information_"] = views.information
         if self.sampler != "random":
             fitted["collision_rate_"] = sampler.collision_rate(self.batch_size, seed)
-        set_fitted(self, fitted | scale)
+        self._set_fitted(**fitted, **scale)
         return self
 
     def transform(self, X: Any) -> np.ndarray:
@@ -285,7 +283,7 @@ class ContrastiveEncoder(
             Outputs of the encoder, of unit length.
         """
         check_is_fitted(self)
-        return self._embed(validate_data(self, X, reset=False, dtype=[np.float64, np.float32]))
+        return self._embed(self._check_rows(X))
 
     def _objective(self, views: Any, Z: np.ndarray) -> Any:
         if self.objective == "vicreg":
@@ -307,6 +305,9 @@ class ContrastiveEncoder(
             "contrast", objective, self.max_epochs, patience=self.patience, restore_best=True, sampler=sampler
         )
         return [*phases, contrast]
+
+    def _check_rows(self, X: Any, *, reset: bool = False) -> np.ndarray:
+        return self._validate_rows(X, reset=reset, dtype=[np.float64, np.float32])
 
     def _embed(self, X: np.ndarray) -> np.ndarray:
         # The contrast is one of angles: the lengths of outputs mean little.

@@ -8,6 +8,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "classification": ["AugmentationWeights", "LabelAugmentation", "build_classifier"],
         "clustering_objectives": ["DeepEmbedding", "DeepMeans"],
         "collapse": ["SMALLEST_SHARE", "effective_rank", "has_collapsed", "has_collapsed_rank"],
         "contrastive": ["GroupOrdering", "NTXent", "VICReg"],

@@ -142,10 +142,8 @@ class NeuralMixin:
         if checkpoint is not None:
             if self.random_state is None:  # type: ignore[attr-defined]
                 raise ValueError("checkpoint needs a random_state: without a seed no fit can go on where one ended.")
-            # The seed stands for `random_state`, whose repr would name a place in memory.
-            params = self.get_params().items()
-            described = {key: repr(value) for key, value in params if key not in ("checkpoint", "random_state")}
-            fingerprint = joblib.hash((type(self).__name__, np.asarray(X), np.asarray(codes), described, seed))
+            described, given = self._described_params(), [getattr(phase.objective, "given", None) for phase in phases]
+            fingerprint = joblib.hash((type(self).__name__, np.asarray(X), np.asarray(codes), described, seed, given))
         settings = TrainingSettings(
             optimizer=self.optimizer or self._nested["optimizer"](),  # type: ignore[attr-defined]
             batch_size=self._rows_of_a_step(len(X)),
@@ -156,6 +154,12 @@ class NeuralMixin:
             fingerprint=fingerprint,
         )
         return Trainer(X, codes, network, settings, on_epoch).train(phases)
+
+    def _described_params(self) -> dict[str, str]:
+        """Parameters that a checkpoint depends on, the same in every process."""
+        # The seed stands for `random_state`, whose repr would name a place in memory.
+        params = self.get_params().items()
+        return {key: repr(value) for key, value in params if key not in ("checkpoint", "random_state")}
 
     def _rows_of_a_step(self, n_rows: int) -> int:
         """Rows of a training step, for a table of so many."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -38,9 +38,13 @@ class Objective(nn.Module):
     An objective of several losses that take turns may offer ``steps(batch, network)``, a generator with one loss (or
     None, for none in this batch) for each learning rate of its phase. The optimizer of a loss steps before the next
     loss is asked for; ``loss`` then only serves to monitor held-out rows.
+
+    `given` is data of its own beside rows, codes and the parameters of the estimator: a checkpoint of a fit with other
+    such data is refused.
     """
 
     requires: tuple[str, ...] = ("encoder",)
+    given: Any = None
 
     def start(self, embedding: torch.Tensor) -> None:
         """Set up from the embedding of all rows (n_rows, n_outputs)."""
