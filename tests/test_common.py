@@ -43,6 +43,7 @@ TEST_PARAMETERS = {
     "NeighborEmbeddingClustering": {"n_init": 2, "max_epochs": 10, "k_max": 8},
     "ProbabilisticPartitivePartitioning": {"n_repeats": 2, "max_iter": 20},
     "ProjectionNCD": {"max_epochs": 30, "n_init": 2},
+    "PrototypeClustering": {"max_pretrain_epochs": 10, "max_epochs": 5, "n_init": 2, "k_max": 8},
     "SemiSupervisedGaussianMixture": {"n_init": 2, "max_iter": 20, "k_max": 8},
     "SemiSupervisedKMeans": {"n_init": 2, "max_iter": 20},
     "SplitMergeGaussianMixture": {"n_init": 1, "max_iter": 20, "k_max": 8},

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..labels import UNLABELED
+from ..base import order_by_size
+from ..labels import UNLABELED, PartialLabels
 from ..numerics import modularity
 from ._embedding_clusters import edge_counts, join_components
 
@@ -89,3 +90,22 @@ def judge(classes: PrototypeClasses, Z: np.ndarray, codes: np.ndarray, neighbors
     """Modularity of the classes on a graph of neighbors of the rows themselves."""
     found = classes.similarities(Z).argmax(axis=1)
     return modularity(neighbors, np.where(codes != UNLABELED, codes, found))
+
+
+def in_order(
+    classes: PrototypeClasses, embedding: np.ndarray, labels: PartialLabels
+) -> tuple[PrototypeClasses, np.ndarray]:
+    """(classes without those that no unlabeled row falls to, novel ones by size; codes of the rows)."""
+    n_known = labels.n_known
+    codes = classes.similarities(embedding).argmax(axis=1)
+    sizes = np.bincount(codes[labels.unlabeled], minlength=classes.n_classes)
+    centers = np.stack([classes.prototypes[classes.classes == code].mean(axis=0) for code in range(classes.n_classes)])
+    novel = n_known + order_by_size(sizes[n_known:], centers[n_known:])
+    kept = np.concatenate([np.arange(n_known), novel[sizes[novel] > 0]]).astype(np.intp)
+    place = np.full(classes.n_classes, -1)
+    place[kept] = np.arange(len(kept))
+    chosen = place[classes.classes] >= 0
+    ordered = PrototypeClasses(classes.prototypes[chosen], place[classes.classes[chosen]], len(kept))
+    codes = ordered.similarities(embedding).argmax(axis=1).astype(np.int32)
+    np.copyto(codes, labels.codes, where=labels.codes != UNLABELED)
+    return ordered, codes

@@ -14,13 +14,13 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from .. import neural
-from ..base import PartialLabelMixin, fit_method, mean_silhouette, order_by_size
+from ..base import PartialLabelMixin, fit_method, mean_silhouette
 from ..engine import fit_progress
-from ..labels import UNLABELED, PartialLabels, decode, warn_user
+from ..labels import PartialLabels, decode, warn_user
 from ..neural import NeuralMixin
 from ..numerics import nearest_neighbors, quantiles_by_class
 from ._embedding_clusters import EmbeddedRows, choose_k, draw_rows
-from ._prototype_classes import JudgedRows, PrototypeClasses, class_means, join_prototypes, judge
+from ._prototype_classes import JudgedRows, PrototypeClasses, class_means, in_order, join_prototypes, judge
 from ._views import VIEWS, make_views
 
 _VALIDATION_SHARE, _FEWEST_FOR_VALIDATION = 0.1, 100
@@ -42,8 +42,8 @@ class PrototypeClustering(
     """Clustering by prototypes in an embedding in which two views of a row fall to the same ones.
 
     An autoencoder gives the start; then the encoder is trained so that views of a row agree about their prototypes.
-    There are more prototypes than classes, and those whose rows are neighbors are joined. The better of start and end is
-    kept.
+    There are more prototypes than classes, and those whose rows are neighbors are joined. The better of start and end
+    is kept.
 
     Parameters
     ----------
@@ -51,14 +51,14 @@ class PrototypeClustering(
         Number of classes, known and novel together. ``"auto"`` takes the smallest number whose silhouette in the
         embedding is as good as the largest.
     assignment : {"sinkhorn", "kmeans", "multi"}, default="sinkhorn"
-        What views have to agree about. "sinkhorn" (SwAV [1]_): the soft codes of the other view, an optimal transport of
-        rows to prototypes of given masses. "kmeans" (DeepCluster-v2 [1]_): the cluster of the row, by k-means once an
-        epoch, in heads of `n_prototypes`, a half and a quarter of them. "multi" (MLCD [2]_): the nearest few
+        What views have to agree about. "sinkhorn" (SwAV [1]_): the soft codes of the other view, an optimal transport
+        of rows to prototypes of given masses. "kmeans" (DeepCluster-v2 [1]_): the cluster of the row, by k-means once
+        an epoch, in heads of `n_prototypes`, a half and a quarter of them. "multi" (MLCD [2]_): the nearest few
         prototypes, against all others.
     n_prototypes : int or "auto", default="auto"
         ``"auto"``: ten for each class, at most one for eight rows. At least the number of classes.
     views : {"corruption", "correlated-mask", "subset"} or callable, default="corruption"
-        How two views of a row are made; see :class:`ContrastiveEncoder`. Here "corruption" leaves neither view as it is.
+        How two views of a row are made; see :class:`ContrastiveEncoder`. Here "corruption" changes both.
     corruption_rate : float in (0, 1], default=0.3
         Share of the columns that "corruption" draws anew.
     temperature : float, default=0.1
@@ -146,7 +146,9 @@ class PrototypeClustering(
     Labeled rows add a supervised contrastive loss: rows of a known class come together.
 
     Departures: potentials of "sinkhorn" come from all rows, once an epoch and to a tolerance on the masses, where [1]_
-    takes three iterations in a batch and a queue. "kmeans" clusters the rows as they are, not views of the epoch before.
+    takes three iterations in a batch and a queue. "kmeans" clusters the rows as they are, not their views of the epoch
+    before.
+
     Start and end are compared by the modularity of the classes on the ten nearest neighbors of the standardized rows,
     fixed before training; a single class has 0, so that a collapsed solution cannot win. A collapse, when the embedding
     spreads in hardly more than one direction, is told by a warning.
@@ -481,7 +483,7 @@ class PrototypeClustering(
         better = end if improved else start
         embedding = self._apply(better.layers, task.Z)
         labels = task.labels
-        classes, codes = _in_order(better.classes, embedding, labels)
+        classes, codes = in_order(better.classes, embedding, labels)
         names = self._name_classes(labels.classes, classes.n_classes - labels.n_known)
         own = classes.similarities(embedding[task.drawn.rows])[np.arange(len(task.drawn.rows)), codes[task.drawn.rows]]
         quantiles = quantiles_by_class(1 - own, codes[task.drawn.rows], task.drawn.weight, classes.n_classes)
@@ -567,22 +569,3 @@ class _Reached:
     modularity: float
     rank: float
     scores: dict[int, float]
-
-
-def _in_order(
-    classes: PrototypeClasses, embedding: np.ndarray, labels: PartialLabels
-) -> tuple[PrototypeClasses, np.ndarray]:
-    """(classes without those that no unlabeled row falls to, novel ones by size; codes of the rows)."""
-    n_known = labels.n_known
-    codes = classes.similarities(embedding).argmax(axis=1)
-    sizes = np.bincount(codes[labels.unlabeled], minlength=classes.n_classes)
-    centers = np.stack([classes.prototypes[classes.classes == code].mean(axis=0) for code in range(classes.n_classes)])
-    novel = n_known + order_by_size(sizes[n_known:], centers[n_known:])
-    kept = np.concatenate([np.arange(n_known), novel[sizes[novel] > 0]]).astype(np.intp)
-    place = np.full(classes.n_classes, -1)
-    place[kept] = np.arange(len(kept))
-    chosen = place[classes.classes] >= 0
-    ordered = PrototypeClasses(classes.prototypes[chosen], place[classes.classes[chosen]], len(kept))
-    codes = ordered.similarities(embedding).argmax(axis=1).astype(np.int32)
-    np.copyto(codes, labels.codes, where=labels.codes != UNLABELED)
-    return ordered, codes
