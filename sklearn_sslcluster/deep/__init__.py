@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "_settings": ["NetworkSettings", "OptimizerSettings"],
         "_deep_embedded": ["DeepEmbeddedClustering"],
         "_deep_kmeans": ["DeepKMeans"],
+        "_manifold_linearizing": ["ManifoldLinearizingClustering"],
         "_neighbor_embedding": ["NeighborEmbeddingClustering"],
         "_variational": ["VariationalDeepEmbedding"],
     },

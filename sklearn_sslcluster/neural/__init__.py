@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "clustering_objectives": ["DeepEmbedding", "DeepMeans"],
+        "coding_rate": ["RateReduction", "RateSettings", "TotalRate", "build_rate_network"],
         "collapse": ["SMALLEST_SHARE", "has_collapsed"],
         "discovery_networks": ["build_projection", "build_tabular"],
         "discovery_objectives": [
