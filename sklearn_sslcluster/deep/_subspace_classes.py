@@ -27,6 +27,7 @@ from ._embedding_clusters import EmbeddedRows
 _MOST_ROUNDS = 20
 _SINKHORN_ITER, _SINKHORN_TOL = 500, 1e-4
 _SWEEP_STARTS = 3
+_DECIMALS = 9
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,8 @@ class ClassReader:
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         found = []
         for rows in (vectors / np.maximum(lengths, np.finfo(np.float64).tiny), Z):
+            # Equal rows with and without a label are equal up to rounding here.
+            rows = np.round(rows, _DECIMALS)
             codes, scatter = self._settle(Z, self._cluster(rows, k, n_init))
             found.append(FoundClasses(codes, scatter, modularity(self.neighbors, codes), {}))
         # On graphs of a handful of rows fewer clusters can have the higher modularity.
