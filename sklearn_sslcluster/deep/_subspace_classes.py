@@ -27,7 +27,7 @@ from ._embedding_clusters import EmbeddedRows
 _MOST_ROUNDS = 20
 _SINKHORN_ITER, _SINKHORN_TOL = 500, 1e-4
 _SWEEP_STARTS = 3
-_DECIMALS = 9
+_DECIMALS, _SMALLEST_EIGENVALUE = 9, 1e-9
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,9 @@ class ClassReader:
         """
         n_vectors = min(ks[-1], len(Z))
         membership = self.membership(Z)
-        vectors = leading_eigenvectors(Affinity(membership, membership.sum(axis=1), np.nan), n_vectors).vectors
+        leading = leading_eigenvectors(Affinity(membership, membership.sum(axis=1), np.nan), n_vectors)
+        # Eigenvectors of 0 are arbitrary, and would tell equal rows apart.
+        vectors = leading.vectors[:, leading.values > _SMALLEST_EIGENVALUE]
         best, shortest, lengths = None, np.inf, {}
         for k in ks:
             found = self._best_of(Z, vectors[:, :k], k, self.settings.n_init if len(ks) == 1 else _SWEEP_STARTS)
