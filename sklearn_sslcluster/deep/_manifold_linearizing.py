@@ -265,7 +265,7 @@ class ManifoldLinearizingClustering(
         Z = neural.standardize(rows, scale["mean_"], scale["scale_"])
         reader = ClassReader(
             drawn,
-            nearest_neighbors(Z[drawn.rows]),
+            Z[drawn.rows],
             labels.n_known,
             ReadSettings(self.squared_error, self.temperature, self.n_init, seed),
         )

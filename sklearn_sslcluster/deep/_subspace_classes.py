@@ -18,6 +18,7 @@ from ..numerics import (
     leading_eigenvectors,
     log_sinkhorn,
     modularity,
+    nearest_neighbors,
     pose_problem,
     solve,
 )
@@ -83,17 +84,21 @@ class ClassReader:
     ----------
     drawn : EmbeddedRows
         Distinct rows of the table: so many that matrices of all pairs fit into memory.
-    neighbors : ndarray of shape (n_distinct, n_neighbors)
-        Of these rows, by which clusterings are compared.
+    rows : ndarray of shape (n_distinct, n_features)
+        Standardized, by whose neighbors clusterings are compared.
     n_known : int
     settings : ReadSettings
     """
 
-    def __init__(self, drawn: EmbeddedRows, neighbors: np.ndarray, n_known: int, settings: ReadSettings) -> None:
-        self.drawn, self.neighbors, self.n_known, self.settings = drawn, neighbors, n_known, settings
+    def __init__(self, drawn: EmbeddedRows, rows: np.ndarray, n_known: int, settings: ReadSettings) -> None:
+        self.drawn, self.n_known, self.settings = drawn, n_known, settings
+        self.neighbors = nearest_neighbors(rows)
         relative = drawn.relative_weight
         self.weight = np.ones(len(drawn.rows)) if relative is None else relative
         self.labeled = np.flatnonzero(drawn.codes != UNLABELED)
+        groups = np.unique(rows, axis=0, return_inverse=True)[1].ravel()
+        # A row that equals a labeled one makes no class of its own.
+        self.most_classes = max(n_known + len(np.unique(groups)) - len(np.unique(groups[self.labeled])), 1)
 
     def read(self, Z: np.ndarray, ks: list[int]) -> FoundClasses:
         """The classes of one of `ks` numbers that have the shortest code.
@@ -105,6 +110,7 @@ class ClassReader:
         ks : list of int
             Numbers of classes, known ones included; increasing.
         """
+        ks = [k for k in ks if k <= self.most_classes] or [self.most_classes]
         n_vectors = min(ks[-1], len(Z))
         membership = self.membership(Z)
         leading = leading_eigenvectors(Affinity(membership, membership.sum(axis=1), np.nan), n_vectors)
