@@ -307,20 +307,17 @@ class ManifoldLinearizingClustering(
 
     def _fitted_attributes(self, task: _Task, trained: Any) -> tuple[dict[str, Any], bool]:
         """(all fitted attributes, whether the training has collapsed)."""
-        found = []
-        for phase in ("joint", None):
-            layers = self._weights(trained, phase)
-            embedded = self._directions(layers, task.Z[task.drawn.rows])
-            found.append((task.reader.read(embedded, task.ks), layers))
-        start, end = (classes for classes, _ in found)
+        first, last = (self._weights(trained, phase) for phase in ("joint", None))
+        read = task.Z[task.drawn.rows]
+        start = task.reader.read(self._directions(first, read), task.ks)
+        # Numbers of classes are chosen once: with more of them the modularity of what has no gaps is larger.
+        end = task.reader.read(self._directions(last, read), [start.n_classes])
         collapsed = self._has_collapsed(start, end)
-        improved = bool(end.modularity > start.modularity and not collapsed)
-        if self.n_clusters != "auto":
-            improved = improved and end.n_classes >= start.n_classes
-        classes, layers = found[1 if improved else 0]
+        improved = bool(end.modularity > start.modularity and not collapsed and end.n_classes >= start.n_classes)
+        classes, layers = (end, last) if improved else (start, first)
         fitted = self._class_attributes(task, classes, layers)
         if self.n_clusters == "auto":
-            fitted["n_clusters_scores_"] = {k: -length for k, length in classes.lengths.items()}
+            fitted["n_clusters_scores_"] = {k: -length for k, length in start.lengths.items()}
         return {
             **fitted,
             **task.scale,
@@ -331,8 +328,8 @@ class ManifoldLinearizingClustering(
         }, collapsed
 
     def _has_collapsed(self, start: FoundClasses, end: FoundClasses) -> bool:
-        if self.n_clusters == "auto" or end.n_classes > start.n_classes:
-            return False
+        if end.n_classes < start.n_classes:
+            return True
         sizes = [np.bincount(classes.codes, minlength=start.n_classes) for classes in (start, end)]
         return neural.has_collapsed(*sizes)
 
@@ -343,7 +340,6 @@ class ManifoldLinearizingClustering(
         lengths = incremental_lengths(Z, found.scatter, self.squared_error)
         sizes = np.bincount(lengths.argmin(axis=1)[labels.unlabeled], minlength=found.n_classes)
         n_known = labels.n_known
-        kept = np.arange(found.n_classes)
         scatter = found.scatter
         novel = n_known + order_by_size(sizes[n_known:], _leading_directions(scatter)[n_known:])
         kept = np.concatenate([np.arange(n_known), novel[sizes[novel] > 0]]).astype(np.intp)

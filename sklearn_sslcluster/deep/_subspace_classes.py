@@ -24,6 +24,9 @@ from ..numerics import (
 )
 from ._embedding_clusters import EmbeddedRows
 
+# Numbers of classes are compared by a code that is coarser by this factor: to a fine one the parts of a curved class
+# are classes.
+_COARSER = 5.0
 # Rounds in which rows move to the class that codes them best.
 _MOST_ROUNDS = 20
 _SINKHORN_ITER, _SINKHORN_TOL = 500, 1e-4
@@ -121,7 +124,7 @@ class ClassReader:
             found = self._best_of(Z, vectors[:, :k], k, self.settings.n_init if len(ks) == 1 else _SWEEP_STARTS)
             if best is not None and found.n_classes < k:
                 break
-            lengths[k] = coding_length(found.scatter, self.settings.squared_error) / float(self.weight.sum())
+            lengths[k] = coding_length(found.scatter, _COARSER * self.settings.squared_error) / float(self.weight.sum())
             if lengths[k] < shortest:
                 best, shortest = found, lengths[k]
         return FoundClasses(best.codes, best.scatter, best.modularity, lengths)
