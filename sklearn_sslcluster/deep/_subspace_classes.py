@@ -19,6 +19,7 @@ from ..numerics import (
     log_sinkhorn,
     modularity,
     nearest_neighbors,
+    outside_energy,
     pose_problem,
     solve,
 )
@@ -31,6 +32,8 @@ _COARSER = 5.0
 _MOST_ROUNDS = 20
 _SINKHORN_ITER, _SINKHORN_TOL = 500, 1e-4
 _SWEEP_STARTS = 3
+# There need be no novel class if this share of the rows without a label lie within this quantile of the labeled ones.
+_TYPICAL_QUANTILE, _TYPICAL_SHARE = 0.95, 0.75
 _DECIMALS, _SMALLEST_EIGENVALUE = 9, 1e-9
 
 
@@ -114,6 +117,8 @@ class ClassReader:
             Numbers of classes, known ones included; increasing.
         """
         ks = [k for k in ks if k <= self.most_classes] or [self.most_classes]
+        if len(ks) > 1 and ks[0] == self.n_known and not self.is_familiar(Z):
+            ks = ks[1:]
         n_vectors = min(ks[-1], len(Z))
         membership = self.membership(Z)
         leading = leading_eigenvectors(Affinity(membership, membership.sum(axis=1), np.nan), n_vectors)
@@ -128,6 +133,22 @@ class ClassReader:
             if lengths[k] < shortest:
                 best, shortest = found, lengths[k]
         return FoundClasses(best.codes, best.scatter, best.modularity, lengths)
+
+    def is_familiar(self, Z: np.ndarray) -> bool:
+        """Whether most rows without a label lie as near to the subspace of a known class as labeled rows do.
+
+        The code of a class that no row has a label of costs so much in small tables that they would rather do without.
+        """
+        error, free = self.settings.squared_error, self.drawn.codes == UNLABELED
+        codes, weight = self.drawn.codes[self.labeled], self.weight[self.labeled]
+        scatter = class_scatter(Z[self.labeled], codes, self.n_known, weight)
+        own = outside_energy(Z[self.labeled], scatter, error)[np.arange(len(codes)), codes]
+        # As if a labeled row were not among those that its class is made of.
+        counted = weight * Z.shape[1] / (error * scatter.weight[codes])
+        own = own / np.maximum(1 - counted * own, np.finfo(np.float64).tiny)
+        energy = outside_energy(Z[free], scatter, error).min(axis=1)
+        spread = np.sqrt(_TYPICAL_QUANTILE * (1 - _TYPICAL_QUANTILE) / len(energy))
+        return bool((energy <= np.quantile(own, _TYPICAL_QUANTILE)).mean() >= _TYPICAL_SHARE - 2 * spread)
 
     def membership(self, Z: np.ndarray) -> np.ndarray:
         """Doubly stochastic projection of the absolute cosines; rows count by their weight."""

@@ -31,6 +31,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "coding_length",
             "coding_rates",
             "incremental_lengths",
+            "outside_energy",
             "subspace_bases",
         ],
         "distinct": ["RowSource", "distinct_rows", "free_weight", "lexicographic_order"],

@@ -66,6 +66,18 @@ def incremental_lengths(Z: np.ndarray, scatter: ClassScatter, squared_error: flo
     return after - before - np.log(scatter.weight / scatter.weight.sum())
 
 
+def outside_energy(Z: np.ndarray, scatter: ClassScatter, squared_error: float) -> np.ndarray:
+    """Energy of rows that the rows of each class do not account for, (n_rows, n_classes).
+
+    :math:`z^\\top (I + \\tfrac{p}{n \\varepsilon^2} Z_j^\\top Z_j)^{-1} z`: what is left of a row outside the subspace of
+    a class, and little inside.
+    """
+    n_features = Z.shape[1]
+    factor = (n_features / (squared_error * scatter.weight))[:, None, None]
+    inverse = np.linalg.inv(np.eye(n_features) + scatter.moments * factor)
+    return np.stack([((Z @ matrix) * Z).sum(axis=1) for matrix in inverse], axis=1)
+
+
 def subspace_bases(scatter: ClassScatter, share: float) -> list[np.ndarray]:
     """Orthonormal bases (n_features, rank) of the smallest subspaces that hold a share of the energy of each class."""
     bases = []
