@@ -43,7 +43,181 @@ _ENERGY = 0.95
 class ManifoldLinearizingClustering(
     NeuralMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, PartialLabelMixin, BaseEstimator
 ):
-    """DOC"""
+    """Manifold linearizing and clustering: an embedding in which each class spans a linear subspace of its own.
+
+    For classes that cross, or lie inside one another, where neither centers nor neighbors tell them apart: rows of one
+    class are near a subspace, or a curved surface that a network can straighten. The network raises the coding rate of
+    all rows and lowers that of the classes, and classes are read from a doubly stochastic membership of the rows.
+
+    Parameters
+    ----------
+    n_clusters : int or "auto", default=8
+        Number of classes, known and novel together. ``"auto"`` takes the number with the shortest code, see Notes.
+    embedding_size : int, default=16
+        Columns of the embedding: more than the dimensions of all classes together. A training step takes time and
+        memory with its square.
+    squared_error : float, default=0.1
+        Rows of the embedding, which have unit length, are coded up to this mean squared error.
+    temperature : float, default=0.175
+        Entropic regularization of the membership, whose affinities are in [0, 1]. Smaller values give a row fewer
+        companions.
+    sparsity : float, default=0.05
+        Weight of half the squared norm of the membership of a batch.
+    neighbor_weight : float, default=20.0
+        How strongly rows are held beside their ten nearest neighbors.
+    n_sinkhorn : int, default=10
+        Half-iterations, over rows or columns, by which the membership is made doubly stochastic while training.
+    cluster_head : {"copied", "shared"}, default="copied"
+        "copied": the membership is that of a second head, which the joint phase begins as a copy of the first [1]_.
+        "shared": it is that of the embedding itself [2]_.
+    encoder : None, "identity", NetworkSettings or torch.nn.Module subclass, default=None
+        Network of the encoder. None for one hidden layer of 256 units with GELU; settings can be set as
+        ``encoder__hidden`` and so on. "identity": a linear layer, for classes that are near linear or affine subspaces
+        as they are. A class of your own is called with (n_features, embedding_size); models with one need torch to
+        predict.
+    optimizer : OptimizerSettings, default=None
+        How weights are updated; None for Adam with a learning rate of 0.002. Settings can be set as ``optimizer__lr``
+        and so on.
+    max_pretrain_epochs : int, default=30
+        Epochs of the warm-up.
+    max_epochs : int, default=60
+        Epochs of the joint phase.
+    batch_size : int, default=256
+        Rows of a training step, each of which has a class of its own in the loss.
+    n_init : int, default=10
+        Runs of k-means when classes are read.
+    k_max : int, default=None
+        Largest number of classes that ``n_clusters="auto"`` tries; None for ``max(30, 3 * n_known)``.
+    checkpoint : str or path, default=None
+        File that keeps the state after every epoch: a fit that was killed goes on from there, and ends with the same
+        labels as one that was not. It is removed at the end. Needs a `random_state`.
+    unlabeled_value : int, str, bool or None, default=-1
+        Value of `y` that stands for "no label", besides None, NaN and ``pd.NA``.
+    device : {"cpu", "cuda", "auto"}, default=None
+        Of torch; None for the CPU. The fitted model predicts by numpy, wherever it was trained.
+    random_state : int, RandomState instance or None, default=None
+        Seed of weights, batches and k-means, and of the sample of a large table.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_clusters_,)
+        Names of the classes: known ones in sorted order, then novel ones by decreasing size.
+    novel_classes_ : ndarray of shape (n_novel,)
+        Names of the novel classes.
+    labels_ : ndarray of shape (n_samples,)
+        Class of each training row: its label, or what ``predict`` says.
+    n_clusters_ : int
+        Number of classes found.
+    n_clusters_scores_ : dict of int to float
+        With ``n_clusters="auto"``, minus the nats a row of the code of each number of classes tried.
+    subspace_bases_ : list of ndarray of shape (embedding_size, rank)
+        For each class an orthonormal basis of the smallest subspace of the embedding with 95 % of its energy.
+    class_moments_ : ndarray of shape (n_clusters_, embedding_size, embedding_size)
+        Sums of the outer products of the embedded rows of each class with themselves.
+    class_weights_ : ndarray of shape (n_clusters_,)
+        Rows of each class that these are sums of.
+    rate_reduction_ : float
+        Nats a row that are saved when the embedding is coded class by class.
+    improved_ : bool
+        Whether the classes at the end have a higher modularity than those at the start of the joint phase, and are not
+        fewer; the start is kept otherwise.
+    modularity_ : float
+        Of the classes kept, on the graph of the nearest neighbors of the rows.
+    history_ : dict of str to list of dict
+        For the phases "warm-up" and "joint" one entry an epoch with the loss.
+    encoder_layers_ : list of dict
+        Weights of the encoder, as numpy arrays.
+    mean_, scale_ : ndarray of shape (n_features,)
+        By which rows are standardized.
+    reference_rows_ : ndarray of shape (n_references, n_features)
+        At most 2,000 standardized training rows, for ``predict(X, reject=...)``.
+    distance_quantiles_ : ndarray of shape (n_clusters_, 101)
+        Percentiles of the distance of the training rows of each class to the nearest other reference row.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, when all are strings.
+
+    See Also
+    --------
+    NeighborEmbeddingClustering : For classes that do not cross.
+    sklearn_sslcluster.mixture.SemiSupervisedGaussianMixture : Linear subspaces as flat ellipses, without a network.
+
+    Notes
+    -----
+    *Loss.* With the embedding :math:`Z`, `n` rows of `p` columns and unit length, and a membership :math:`\\Pi` whose
+    column `j` is a soft class around row `j`,
+
+    .. math::
+        -R(Z) + R_c(Z, \\Pi) + \\tfrac{\\lambda}{2} \\lVert \\Pi \\rVert_F^2, \\qquad
+        R(Z) = \\tfrac12 \\log\\det\\Bigl(I + \\tfrac{p}{n \\varepsilon^2} Z^\\top Z\\Bigr), \\\\
+        R_c(Z, \\Pi) = \\sum_j \\frac{\\operatorname{tr} \\Pi_j}{2n} \\log\\det\\Bigl(I
+        + \\frac{p}{\\operatorname{tr} \\Pi_j\\, \\varepsilon^2} Z^\\top \\operatorname{diag}(\\Pi_j) Z\\Bigr)
+
+    as in [1]_, where :math:`\\varepsilon^2` is `squared_error` and :math:`\\lambda` is `sparsity`. :math:`\\Pi / n`
+    maximizes :math:`\\langle \\Pi, |C C^\\top| \\rangle` plus `temperature` times the entropy among matrices with uniform
+    marginals, with the rows :math:`C` of the cluster head. Gradients flow through Sinkhorn's iterations. The `n`
+    determinants of a batch of `n` rows are one product of matrices and one batched factorization, in
+    :math:`O(n^2 p^2 + n p^3)` time and :math:`O(n p^2 + n^2)` memory, whatever the size of the table.
+
+    *Warm-up.* First :math:`-R(Z)` is lowered alone, so that :math:`\\Pi` begins with something to tell apart, and then the
+    head is copied.
+
+    *Neighbors.* The papers begin with images whose views are known to belong together. A table has no views. In their
+    place `neighbor_weight` times one minus the cosine between a row and a point on the way to one of its ten nearest
+    neighbors is added to the loss, in both phases.
+
+    *Reading.* Classes are read from at most 2,000 distinct rows: k-means among the leading eigenvectors of :math:`\\Pi`,
+    and in the embedding; rows then move to the class whose coding length they add least to [3]_, and the result with the
+    larger modularity is taken. ``predict`` is this rule of the least length, and the probabilities are the softmax of
+    minus these lengths.
+
+    *Number of classes.* ``"auto"`` compares coding lengths [4]_ in the embedding after the warm-up, at a squared error
+    five times as large: to a fine code the parts of a curved class are classes. If rows without a label lie outside the
+    subspaces of the known classes, there is at least one novel class. Classes with few more rows than `embedding_size`
+    are not worth a subspace of their own to the code.
+
+    *Partial labels.* In :math:`\\Pi`, affinities of rows of one known class are 1, and rows of different known classes
+    share no class.
+
+    *Start and end.* Classes are read at the start of the joint phase and at its end, in the same number, and those with
+    the larger modularity on the graph of the ten nearest neighbors of the standardized rows are kept: a criterion fixed
+    beforehand that a collapsed solution cannot win. When a class has all but vanished, there is a warning, and the
+    start is kept.
+
+    *When not to use it.* Where classes are linear subspaces and nothing else, a mixture finds them faster; where they do
+    not touch, :class:`NeighborEmbeddingClustering` is simpler. Surfaces that are folded several times are found by
+    neither network.
+
+    *Departures from the papers.* Adam and a small network instead of descent with momentum and a large one; ten
+    half-iterations instead of five; the part that holds neighbors together; classes are read by the least coding length,
+    and counted by a coarser code.
+
+    Rows are trained on in lexicographic order (shuffled by the seed), as often as they stand in the table, these numbers
+    divided by their greatest common divisor.
+
+    References
+    ----------
+    .. [1] T. Ding, S. Tong, K. H. R. Chan, X. Dai, Y. Ma, B. D. Haeffele, "Unsupervised manifold linearizing and
+       clustering", ICCV 2023, arXiv 2301.01805.
+    .. [2] T. Chu, S. Tong, T. Ding, X. Dai, B. D. Haeffele, R. Vidal, Y. Ma, "Image clustering via the principle of rate
+       reduction in the age of pretrained models", ICLR 2024.
+    .. [3] J. Wright, Y. Tao, Z. Lin, Y. Ma, H.-Y. Shum, "Classification via minimum incremental coding length", SIAM
+       Journal on Imaging Sciences 2, 2009.
+    .. [4] Y. Ma, H. Derksen, W. Hong, J. Wright, "Segmentation of multivariate mixed data via lossy data coding and
+       compression", IEEE Transactions on Pattern Analysis and Machine Intelligence 29, 2007.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_sslcluster.deep import ManifoldLinearizingClustering
+    >>> rng = np.random.RandomState(0)
+    >>> planes = [rng.normal(size=(40, 2)) @ rng.normal(size=(2, 6)) for _ in range(2)]
+    >>> model = ManifoldLinearizingClustering(2, encoder="identity", max_epochs=5, random_state=0)
+    >>> labels = model.fit_predict(np.vstack(planes))
+    >>> len(set(labels[:40])), len(set(labels[40:]))
+    (1, 1)
+    """
 
     _parameter_constraints: dict = {
         "n_clusters": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],

@@ -34,7 +34,7 @@ def coding_rates(scatter: ClassScatter, squared_error: float) -> np.ndarray:
     """Nats a row of each class, when rows are coded up to a mean squared error.
 
     :math:`\\tfrac12 \\log\\det(I + \\tfrac{p}{n \\varepsilon^2} Z^\\top Z)` (Ma, Derksen, Hong and Wright, IEEE
-    Transactions on Pattern Analysis and Machine Intelligence 29, 2007, eq. 10, in nats).
+    Transactions on Pattern Analysis and Machine Intelligence 29, 2007), in nats.
     """
     n_features = scatter.moments.shape[1]
     scaled = scatter.moments * (n_features / (squared_error * scatter.weight))[:, None, None]
@@ -42,7 +42,7 @@ def coding_rates(scatter: ClassScatter, squared_error: float) -> np.ndarray:
 
 
 def coding_length(scatter: ClassScatter, squared_error: float) -> float:
-    """Nats of all rows, coded class by class, with their classes and subspaces (eq. 14 there)."""
+    """Nats of all rows, coded class by class, with their classes and subspaces (same source)."""
     weight = scatter.weight
     rates = coding_rates(scatter, squared_error)
     return float(((weight + scatter.moments.shape[1]) * rates - weight * np.log(weight / weight.sum())).sum())
@@ -52,7 +52,7 @@ def incremental_lengths(Z: np.ndarray, scatter: ClassScatter, squared_error: flo
     """Nats that a row adds to the coding length of each class, (n_rows, n_classes).
 
     A row belongs where it adds least (Wright, Tao, Lin, Ma and Shum, "Classification via minimum incremental coding
-    length", SIAM Journal on Imaging Sciences 2, 2009, eq. 2.7).
+    length", SIAM Journal on Imaging Sciences 2, 2009).
     """
     n_features = Z.shape[1]
     before = (scatter.weight + n_features) * coding_rates(scatter, squared_error)
