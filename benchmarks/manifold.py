@@ -128,11 +128,17 @@ def print_table(name: str, options: argparse.Namespace) -> None:
             start = time.process_time()
             labels = model.fit_predict(X)
             seconds = time.process_time() - start
-            scores = (clustering_accuracy(y, labels), normalized_mutual_info_score(y, labels), rate_reduction(X, labels))
+            scores = (
+                clustering_accuracy(y, labels),
+                normalized_mutual_info_score(y, labels),
+                rate_reduction(X, labels),
+            )
             own = (getattr(model, "rate_reduction_", np.nan), not getattr(model, "improved_", True))
             results.setdefault(method, []).append((*scores, *own, len(np.unique(labels)), seconds))
     shape = f"{X.shape[0]} x {X.shape[1]}, {len(np.unique(y))} classes"
-    print(f"\n{name} ({shape}), mean of {options.seeds} seeds; rate reduction of the true classes {np.mean(truths):.2f}")
+    print(
+        f"\n{name} ({shape}), mean of {options.seeds} seeds; rate reduction of the true classes {np.mean(truths):.2f}"
+    )
     print("| method | ACC (worst) | NMI | rate reduction | in the embedding | start kept | classes | CPU time |")
     print("|---|---|---|---|---|---|---|---|")
     base = np.median([fit[-1] for fit in next(iter(results.values()))])
@@ -143,8 +149,8 @@ def print_table(name: str, options: argparse.Namespace) -> None:
         starts = "" if np.isnan(embedded) else f"{kept * len(fits):.0f} of {len(fits)}"
         numbers = sorted(set(values[:, 5].astype(int).tolist()))
         print(
-            f"| {method} | {accuracy:.3f} ({values[:, 0].min():.3f}) | {information:.3f} | {reduction:.2f} | {inside} | "
-            f"{starts} | {' '.join(map(str, numbers))} | {np.median(values[:, -1]) / base:.3g} |",
+            f"| {method} | {accuracy:.3f} ({values[:, 0].min():.3f}) | {information:.3f} | {reduction:.2f} | {inside} "
+            f"| {starts} | {' '.join(map(str, numbers))} | {np.median(values[:, -1]) / base:.3g} |",
             flush=True,
         )
 

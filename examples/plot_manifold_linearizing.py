@@ -3,8 +3,8 @@ Digits in subspaces of their own
 ================================
 
 Images of one digit differ in slant, width and stroke: in a few ways, but these carry them far apart. So a digit is less
-a point with noise than a curved surface. :class:`~sklearn_sslcluster.deep.ManifoldLinearizingClustering` straightens such
-surfaces: it learns an embedding in which each class spans a linear subspace, and different classes span different ones.
+a point with noise than a curved surface. :class:`~sklearn_sslcluster.deep.ManifoldLinearizingClustering` straightens
+such surfaces: it learns an embedding in which each class spans a linear subspace, and different classes different ones.
 """
 
 # %%
@@ -31,8 +31,8 @@ print("dimensions of the subspaces:", [basis.shape[1] for basis in model.subspac
 # %%
 # Straightened
 # ------------
-# How parallel two images are: white where they are at a right angle, black where they point the same way or the opposite
-# one. Rows and columns are the images, sorted by the classes found. Among the images themselves everything is a little
+# How parallel two images are: white where they are at a right angle, black where they point the same way, or opposite
+# ways. Rows and columns are the images, sorted by the classes found. Among the images themselves everything is a little
 # parallel to everything. In the embedding images of different classes are at right angles, and blocks are left.
 
 order = np.lexsort((digits, model.labels_))

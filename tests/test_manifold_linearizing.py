@@ -16,9 +16,7 @@ from sklearn_sslcluster.deep import ManifoldLinearizingClustering
 from sklearn_sslcluster.metrics import clustering_accuracy
 from sklearn_sslcluster.neural import coding_rate
 
-SETTINGS = neural.RateSettings(
-    squared_error=0.1, temperature=0.175, n_steps=400, sparsity=0.05, neighbor_weight=0.0
-)
+SETTINGS = neural.RateSettings(squared_error=0.1, temperature=0.175, n_steps=400, sparsity=0.05, neighbor_weight=0.0)
 N_COLUMNS = 12
 
 
@@ -219,9 +217,7 @@ def test_rows_without_the_total_rate_collapse_into_a_line_and_with_it_do_not():
 
 
 def test_vanishing_classes_are_told_and_the_start_is_kept(monkeypatch):
-    X, y = linear_union(0, n_rows=40)
-    model = ManifoldLinearizingClustering(3, max_pretrain_epochs=20, max_epochs=2, random_state=0)
-    expected = model.fit(X).labels_
+    X, _ = linear_union(0, n_rows=40)
 
     class Shrunk(neural.RateReduction):
         def loss(self, batch, network):
@@ -230,12 +226,11 @@ def test_vanishing_classes_are_told_and_the_start_is_kept(monkeypatch):
             return -100 * Z[:, 0].mean()
 
     monkeypatch.setattr(neural, "RateReduction", Shrunk)
-    model.set_params(max_epochs=60, optimizer__lr=0.05, max_pretrain_epochs=20)
+    model = ManifoldLinearizingClustering(3, random_state=0).set_params(optimizer__lr=0.05)
     with pytest.warns(UserWarning, match="vanished"):
         model.fit(X)
     assert not model.improved_
     assert model.n_clusters_ == 3
-    assert len(expected) == len(model.labels_)
 
 
 def test_a_wrong_start_ends_right():

@@ -155,22 +155,22 @@ class ManifoldLinearizingClustering(
         + \\frac{p}{\\operatorname{tr} \\Pi_j\\, \\varepsilon^2} Z^\\top \\operatorname{diag}(\\Pi_j) Z\\Bigr)
 
     as in [1]_, where :math:`\\varepsilon^2` is `squared_error` and :math:`\\lambda` is `sparsity`. :math:`\\Pi / n`
-    maximizes :math:`\\langle \\Pi, |C C^\\top| \\rangle` plus `temperature` times the entropy among matrices with uniform
-    marginals, with the rows :math:`C` of the cluster head. Gradients flow through Sinkhorn's iterations. The `n`
-    determinants of a batch of `n` rows are one product of matrices and one batched factorization, in
-    :math:`O(n^2 p^2 + n p^3)` time and :math:`O(n p^2 + n^2)` memory, whatever the size of the table.
+    maximizes :math:`\\langle \\Pi, |C C^\\top| \\rangle` plus `temperature` times the entropy among matrices with
+    uniform marginals, with the rows :math:`C` of the cluster head. Gradients flow through Sinkhorn's iterations. The
+    `n` determinants of a batch of `n` rows are one product of matrices and one batched factorization, in :math:`O(n^2
+    p^2 + n p^3)` time and :math:`O(n p^2 + n^2)` memory, whatever the size of the table.
 
-    *Warm-up.* First :math:`-R(Z)` is lowered alone, so that :math:`\\Pi` begins with something to tell apart, and then the
-    head is copied.
+    *Warm-up.* First :math:`-R(Z)` is lowered alone, so that :math:`\\Pi` begins with something to tell apart, and then
+    the head is copied.
 
     *Neighbors.* The papers begin with images whose views are known to belong together. A table has no views. In their
     place `neighbor_weight` times one minus the cosine between a row and a point on the way to one of its ten nearest
     neighbors is added to the loss, in both phases.
 
-    *Reading.* Classes are read from at most 2,000 distinct rows: k-means among the leading eigenvectors of :math:`\\Pi`,
-    and in the embedding; rows then move to the class whose coding length they add least to [3]_, and the result with the
-    larger modularity is taken. ``predict`` is this rule of the least length, and the probabilities are the softmax of
-    minus these lengths.
+    *Reading.* Classes are read from at most 2,000 distinct rows: k-means among the leading eigenvectors of
+    :math:`\\Pi`, and in the embedding; rows then move to the class whose coding length they add least to [3]_, and the
+    result with the larger modularity is taken. ``predict`` is this rule of the least length, and the probabilities are
+    the softmax of minus these lengths.
 
     *Number of classes.* ``"auto"`` compares coding lengths [4]_ in the embedding after the warm-up, at a squared error
     five times as large: to a fine code the parts of a curved class are classes. If rows without a label lie outside the
@@ -185,23 +185,23 @@ class ManifoldLinearizingClustering(
     beforehand that a collapsed solution cannot win. When a class has all but vanished, there is a warning, and the
     start is kept.
 
-    *When not to use it.* Where classes are linear subspaces and nothing else, a mixture finds them faster; where they do
-    not touch, :class:`NeighborEmbeddingClustering` is simpler. Surfaces that are folded several times are found by
+    *When not to use it.* Where classes are linear subspaces and nothing else, a mixture finds them faster; where they
+    do not touch, :class:`NeighborEmbeddingClustering` is simpler. Surfaces that are folded several times are found by
     neither network.
 
     *Departures from the papers.* Adam and a small network instead of descent with momentum and a large one; ten
-    half-iterations instead of five; the part that holds neighbors together; classes are read by the least coding length,
-    and counted by a coarser code.
+    half-iterations instead of five; the part that holds neighbors together; classes are read by the least coding
+    length, and counted by a coarser code.
 
-    Rows are trained on in lexicographic order (shuffled by the seed), as often as they stand in the table, these numbers
-    divided by their greatest common divisor.
+    Rows are trained on in lexicographic order (shuffled by the seed), as often as they stand in the table, these
+    numbers divided by their greatest common divisor.
 
     References
     ----------
     .. [1] T. Ding, S. Tong, K. H. R. Chan, X. Dai, Y. Ma, B. D. Haeffele, "Unsupervised manifold linearizing and
        clustering", ICCV 2023, arXiv 2301.01805.
-    .. [2] T. Chu, S. Tong, T. Ding, X. Dai, B. D. Haeffele, R. Vidal, Y. Ma, "Image clustering via the principle of rate
-       reduction in the age of pretrained models", ICLR 2024.
+    .. [2] T. Chu, S. Tong, T. Ding, X. Dai, B. D. Haeffele, R. Vidal, Y. Ma, "Image clustering via the principle of
+       rate reduction in the age of pretrained models", ICLR 2024.
     .. [3] J. Wright, Y. Tao, Z. Lin, Y. Ma, H.-Y. Shum, "Classification via minimum incremental coding length", SIAM
        Journal on Imaging Sciences 2, 2009.
     .. [4] Y. Ma, H. Derksen, W. Hong, J. Wright, "Segmentation of multivariate mixed data via lossy data coding and

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -124,15 +124,17 @@ class ClassReader:
         leading = leading_eigenvectors(Affinity(membership, membership.sum(axis=1), np.nan), n_vectors)
         # Eigenvectors of 0 are arbitrary, and would tell equal rows apart.
         vectors = leading.vectors[:, leading.values > _SMALLEST_EIGENVALUE]
-        best, shortest, lengths = None, np.inf, {}
+        n_init = self.settings.n_init if len(ks) == 1 else _SWEEP_STARTS
+        best: FoundClasses | None = None
+        shortest, lengths = np.inf, {}
         for k in ks:
-            found = self._best_of(Z, vectors[:, :k], k, self.settings.n_init if len(ks) == 1 else _SWEEP_STARTS)
+            found = self._best_of(Z, vectors[:, :k], k, n_init)
             if best is not None and found.n_classes < k:
                 break
             lengths[k] = coding_length(found.scatter, _COARSER * self.settings.squared_error) / float(self.weight.sum())
-            if lengths[k] < shortest:
-                best, shortest = found, lengths[k]
-        return FoundClasses(best.codes, best.scatter, best.modularity, lengths)
+            if best is None or lengths[k] < shortest:
+                best, shortest = replace(found, lengths=lengths), lengths[k]
+        return best  # type: ignore[return-value]
 
     def is_familiar(self, Z: np.ndarray) -> bool:
         """Whether most rows without a label lie as near to the subspace of a known class as labeled rows do.

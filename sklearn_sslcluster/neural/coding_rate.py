@@ -185,7 +185,9 @@ class RateReduction(TotalRate):
         return nn.functional.normalize(outputs, dim=1), nn.functional.normalize(codes, dim=1)
 
 
-def build_rate_network(encoder: Any, shape: tuple[int, int], n_outputs: int, seed: int, *, twice: bool) -> nn.ModuleDict:
+def build_rate_network(
+    encoder: Any, shape: tuple[int, int], n_outputs: int, seed: int, *, twice: bool
+) -> nn.ModuleDict:
     """Encoder, and on request a second head beside its last layer, with weights drawn by a seed.
 
     Of the encoder "identity" one linear layer is left. A module of a user has no last layer that is known: its second

@@ -25,15 +25,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "class_count": ["choose_by_labels", "choose_n_clusters", "thinned"],
         "class_metric": ["between_scatter", "choose_shrinkage", "whitening", "within_scatter"],
-        "coding_length": [
-            "ClassScatter",
-            "class_scatter",
-            "coding_length",
-            "coding_rates",
-            "incremental_lengths",
-            "outside_energy",
-            "subspace_bases",
-        ],
         "distinct": ["RowSource", "distinct_rows", "free_weight", "lexicographic_order"],
         "familiarity": ["labeled_neighbor_share", "share_of_known"],
         "gaussians": [
@@ -47,6 +38,15 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "n_parameters",
             "precision_factor",
             "subtract_moments",
+        ],
+        "lossy_coding": [
+            "ClassScatter",
+            "class_scatter",
+            "coding_length",
+            "coding_rates",
+            "incremental_lengths",
+            "outside_energy",
+            "subspace_bases",
         ],
         "matching": ["agree", "match_clusters"],
         "mixture_densities": [

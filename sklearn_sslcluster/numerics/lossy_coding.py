@@ -69,8 +69,8 @@ def incremental_lengths(Z: np.ndarray, scatter: ClassScatter, squared_error: flo
 def outside_energy(Z: np.ndarray, scatter: ClassScatter, squared_error: float) -> np.ndarray:
     """Energy of rows that the rows of each class do not account for, (n_rows, n_classes).
 
-    :math:`z^\\top (I + \\tfrac{p}{n \\varepsilon^2} Z_j^\\top Z_j)^{-1} z`: what is left of a row outside the subspace of
-    a class, and little inside.
+    :math:`z^\\top (I + \\tfrac{p}{n \\varepsilon^2} Z_j^\\top Z_j)^{-1} z`: what is left of a row outside the
+    subspace of a class, and little inside.
     """
     n_features = Z.shape[1]
     factor = (n_features / (squared_error * scatter.weight))[:, None, None]
