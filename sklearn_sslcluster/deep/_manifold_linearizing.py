@@ -185,10 +185,10 @@ class ManifoldLinearizingClustering(
     beforehand that a collapsed solution cannot win. When a class has all but vanished, there is a warning, and the
     start is kept.
 
-    *When not to use it.* Where classes are linear subspaces and nothing else, a mixture finds them faster; where they do
-    not touch, :class:`NeighborEmbeddingClustering` is simpler. Surfaces that are folded several times are not found.
-    Where classes cross, the modularity can be larger for a wrong end than for a right start. ``"auto"`` counts best with
-    ``encoder="identity"``: a hidden layer gives parts of curved classes subspaces of their own.
+    *When not to use it.* Where classes are linear subspaces and nothing else, a mixture finds them faster; where they
+    do not touch, :class:`NeighborEmbeddingClustering` is simpler. Surfaces that are folded several times are not found.
+    Where classes cross, the modularity can be larger for a wrong end than for a right start. ``"auto"`` counts best
+    with ``encoder="identity"``: a hidden layer gives parts of curved classes subspaces of their own.
 
     *Departures from the papers.* Adam and a small network instead of descent with momentum and a large one; ten
     half-iterations instead of five; the part that holds neighbors together; classes are read by the least coding
