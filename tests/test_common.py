@@ -37,6 +37,7 @@ TEST_PARAMETERS = {
     },
     "LabelAugmentationClassifier": {"max_epochs": 30},
     "LikelihoodAdjustedSDP": {"n_init": 1, "max_outer": 3, "max_iter": 200},
+    "ManifoldLinearizingClustering": {"max_pretrain_epochs": 5, "max_epochs": 5, "n_init": 2, "k_max": 8},
     "NCDKMeans": {"n_init": 2, "max_iter": 20},
     "NCDSpectralClustering": {"max_iter": 50},
     "NovelClassDiscovery": {"max_candidates": 2, "n_splits": 2, "max_rows": 100, "k_max": 8},

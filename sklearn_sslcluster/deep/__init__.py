@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "_deep_embedded": ["DeepEmbeddedClustering"],
         "_deep_kmeans": ["DeepKMeans"],
         "_label_augmentation": ["LabelAugmentationClassifier"],
+        "_manifold_linearizing": ["ManifoldLinearizingClustering"],
         "_neighbor_embedding": ["NeighborEmbeddingClustering"],
         "_prototype_clustering": ["PrototypeClustering"],
         "_variational": ["VariationalDeepEmbedding"],

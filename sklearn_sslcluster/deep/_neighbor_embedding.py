@@ -7,7 +7,6 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.spatial.distance import cdist
 from scipy.special import log_softmax
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.neighbors import NearestNeighbors
@@ -22,12 +21,12 @@ from ..labels import UNLABELED, PartialLabels, decode
 from ..neural import NetworkSettings, NeuralMixin, OptimizerSettings
 from ..numerics import distinct_rows, pairwise_distances, quantiles_by_class, silhouette
 from ._embedding_clusters import EmbeddedRows, choose_k, cluster_posteriors, draw_rows, neighbor_embedding
+from ._references import evenly_spread, nearest_distances, novelty
 
 # Neighbors that a row may be moved toward while the map is trained.
 _NEIGHBORS = 10
 # Rows of an epoch: those of small tables are seen several times.
 _FEWEST_TRAINED = 512
-_MOST_REFERENCES = 2000
 _MOST_SCORED = 5000
 
 
@@ -289,7 +288,7 @@ class NeighborEmbeddingClustering(
         Z = self._standardized(X)
         codes = self._split(self._apply(self.encoder_layers_, Z))[1].argmax(axis=1)
         if reject is not None:
-            codes = self._reject(codes, _nearest_distances(Z, self.reference_rows_), reject)
+            codes = self._reject(codes, nearest_distances(Z, self.reference_rows_), reject)
         return decode(codes, self.classes_, unlabeled_value=self.unlabeled_value)
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -338,12 +337,7 @@ class NeighborEmbeddingClustering(
             is known.
         """
         log_proba = self._map(X)[1]
-        n_known = len(self.classes_) - len(self.novel_classes_)
-        if n_known in (0, log_proba.shape[1]):
-            return np.full(len(log_proba), 0.0 if n_known else 1.0)
-        lead = log_proba[:, n_known:].max(axis=1) - log_proba[:, :n_known].max(axis=1)
-        score = 1 / (1 + np.exp(np.clip(-lead, -700, 700)))
-        return np.where(lead > 0, np.maximum(score, np.nextafter(0.5, 1)), score)
+        return novelty(log_proba, len(self.classes_) - len(self.novel_classes_))
 
     def score(self, X: Any, y: Any = None) -> float:
         """Mean silhouette width of the predicted classes in the embedding, on at most 5,000 fixed distinct rows.
@@ -452,7 +446,7 @@ class NeighborEmbeddingClustering(
         places[drawn.members] = embedding[drawn.places]
         names = self._name_classes(labels.classes, len(kept) - n_known)
         Z = neural.standardize(X[drawn.rows], scale["mean_"], scale["scale_"])
-        references = _spread(len(Z), _MOST_REFERENCES)
+        references = evenly_spread(len(Z))
         return {
             **names,
             "labels_": decode(codes, names["classes_"]),
@@ -463,15 +457,10 @@ class NeighborEmbeddingClustering(
             "n_outputs_": self.n_outputs_,
             "reference_rows_": Z[references],
             "distance_quantiles_": quantiles_by_class(
-                _nearest_distances(Z, Z[references], own=references), embedded, np.ones(len(Z)), len(kept)
+                nearest_distances(Z, Z[references], own=references), embedded, np.ones(len(Z)), len(kept)
             ),
             "_n_features_out": n_components,
         }
-
-
-def _spread(n_rows: int, most: int) -> np.ndarray:
-    """At most so many row numbers, evenly spread."""
-    return np.unique(np.linspace(0, n_rows - 1, min(n_rows, most)).astype(np.intp))
 
 
 def _neighbors(Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -480,15 +469,3 @@ def _neighbors(Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if n_neighbors < 1:
         return np.zeros((len(Z), 0)), np.zeros((len(Z), 0), dtype=np.intp)
     return NearestNeighbors(n_neighbors=n_neighbors).fit(Z).kneighbors()
-
-
-def _nearest_distances(Z: np.ndarray, references: np.ndarray, own: np.ndarray | None = None) -> np.ndarray:
-    """Distance of each row to the nearest reference row; `own` are the rows that are references, of the others."""
-    out = np.empty(len(Z))
-    for start in range(0, len(Z), _MOST_REFERENCES):
-        distances = cdist(Z[start : start + _MOST_REFERENCES], references)
-        if own is not None:
-            here = np.flatnonzero((own >= start) & (own < start + len(distances)))
-            distances[own[here] - start, here] = np.inf
-        out[start : start + len(distances)] = distances.min(axis=1)
-    return out

@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "classification": ["AugmentationWeights", "LabelAugmentation", "build_classifier"],
         "clustering_objectives": ["DeepEmbedding", "DeepMeans"],
+        "coding_rate": ["RateReduction", "RateSettings", "TotalRate", "build_rate_network"],
         "collapse": ["SMALLEST_SHARE", "effective_rank", "has_collapsed", "has_collapsed_rank"],
         "contrastive": ["GroupOrdering", "NTXent", "VICReg"],
         "discovery_networks": ["build_projection", "build_tabular"],

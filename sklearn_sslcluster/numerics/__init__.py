@@ -53,6 +53,15 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "precision_factor",
             "subtract_moments",
         ],
+        "lossy_coding": [
+            "ClassScatter",
+            "class_scatter",
+            "coding_length",
+            "coding_rates",
+            "incremental_lengths",
+            "outside_energy",
+            "subspace_bases",
+        ],
         "matching": ["agree", "match_clusters"],
         "mixture_densities": [
             "Evaluation",
