@@ -20,6 +20,7 @@ from ..numerics import (
     choose_n_clusters,
     distinct_rows,
     evaluation_of,
+    is_one_cluster,
     labeled_moments,
     lexicographic_order,
     log_joint_densities,
@@ -41,6 +42,8 @@ _COMPONENTS_PER_CLASS = (1.0, 1.5)
 # Components are linked that share so many of the edges of the smaller one.
 _LINKED = 0.002
 _MAX_ITER, _TOL = 200, 1e-4
+# Rows in which more than one group is looked for.
+_MOST_TESTED = 500
 # Silhouettes are as good as the largest within this standard deviation of single rows over the root of their number.
 _SPREAD, _LARGEST_TOLERANCE = 0.5, 0.015
 
@@ -165,6 +168,18 @@ def _umap(Z: np.ndarray, start: np.ndarray, perplexity: float, seed: int) -> np.
         n_jobs=1,
     )
     return np.asarray(model.fit_transform(Z.astype(np.float32)), dtype=np.float64)
+
+
+def possible_numbers(ks: list[int], Z: np.ndarray, seed: int) -> list[int]:
+    """Numbers of classes among `ks`, without 1 where the rows themselves fall into groups.
+
+    A neighbor embedding fills a disc: many groups in it look to k-means of few centers like none.
+    """
+    if len(ks) < 2 or ks[0] != 1 or len(Z) < 2:
+        return ks
+    random_state = np.random.RandomState(seed)
+    tested = Z[np.sort(random_state.permutation(len(Z))[:_MOST_TESTED])]
+    return ks if is_one_cluster(tested, random_state) else ks[1:]
 
 
 def choose_k(

@@ -20,7 +20,14 @@ from ..engine import RowBlocks, fit_progress
 from ..labels import UNLABELED, PartialLabels, decode
 from ..neural import NetworkSettings, NeuralMixin, OptimizerSettings
 from ..numerics import distinct_rows, pairwise_distances, quantiles_by_class, silhouette
-from ._embedding_clusters import EmbeddedRows, choose_k, cluster_posteriors, draw_rows, neighbor_embedding
+from ._embedding_clusters import (
+    EmbeddedRows,
+    choose_k,
+    cluster_posteriors,
+    draw_rows,
+    neighbor_embedding,
+    possible_numbers,
+)
 from ._references import evenly_spread, nearest_distances, novelty
 
 # Neighbors that a row may be moved toward while the map is trained.
@@ -252,7 +259,8 @@ class NeighborEmbeddingClustering(
         Z = neural.standardize(rows[drawn.rows], scale["mean_"], scale["scale_"])
         embedding = neighbor_embedding(Z, self.embedding, self.n_components, self.perplexity, seed)
         neighbors = _neighbors(Z)
-        posteriors, wanted, scores = self._cluster(embedding, neighbors[1], drawn, labels, random_state)
+        ks = possible_numbers(self._candidates(labels.n_known), Z, seed) if self.n_clusters == "auto" else []
+        posteriors, wanted, scores = self._cluster((embedding, neighbors[1]), drawn, labels, ks, random_state)
         targets = neural.MapTargets(Z, neighbors[1], embedding, posteriors, drawn.relative_weight)
         # A module of the user's own is built anew with so many outputs.
         self.n_outputs_ = self.n_components + posteriors.shape[1]
@@ -384,17 +392,16 @@ class NeighborEmbeddingClustering(
 
     def _cluster(
         self,
-        embedding: np.ndarray,
-        neighbors: np.ndarray,
+        places: tuple[np.ndarray, np.ndarray],
         drawn: EmbeddedRows,
         labels: PartialLabels,
+        ks: list[int],
         random_state: np.random.RandomState,
     ) -> tuple[np.ndarray, int, dict[str, Any]]:
-        """(posteriors, number of classes wanted, further attributes)."""
-        n_known = labels.n_known
+        """(posteriors, number of classes wanted, further attributes); `places` are embedding and neighbors."""
+        (embedding, neighbors), n_known = places, labels.n_known
         scores: dict[str, Any] = {}
         if self.n_clusters == "auto":
-            ks = self._candidates(n_known)
             wanted, values = choose_k(embedding, drawn, n_known, ks, self.n_init, random_state)
             scores["n_clusters_scores_"] = values
         else:

@@ -19,7 +19,7 @@ from ..engine import fit_progress
 from ..labels import PartialLabels, decode, warn_user
 from ..neural import NeuralMixin
 from ..numerics import nearest_neighbors, quantiles_by_class
-from ._embedding_clusters import EmbeddedRows, choose_k, draw_rows
+from ._embedding_clusters import EmbeddedRows, choose_k, draw_rows, possible_numbers
 from ._prototype_classes import JudgedRows, PrototypeClasses, class_means, in_order, join_prototypes, judge
 from ._views import VIEWS, make_views
 
@@ -34,6 +34,8 @@ _HEADS = (4, 2, 1)
 # Balance where prototypes are the classes, whose sizes are not known.
 _RELAXED_BALANCE = 0.5
 _MOST_JUDGED = 5000
+# Cosine of two places that are one, but for rounding.
+_SAME_PLACE = 1 - 1e-6
 
 
 class PrototypeClustering(
@@ -50,7 +52,7 @@ class PrototypeClustering(
     n_clusters : int or "auto", default=8
         Number of classes, known and novel together. ``"auto"`` takes the smallest number whose silhouette in the
         embedding is as good as the largest.
-    assignment : {"sinkhorn", "kmeans", "multi"}, default="sinkhorn"
+    assignment : {"kmeans", "sinkhorn", "multi"}, default="kmeans"
         What views have to agree about. "sinkhorn" (SwAV [1]_): the soft codes of the other view, an optimal transport
         of rows to prototypes of given masses. "kmeans" (DeepCluster-v2 [1]_): the cluster of the row, by k-means once
         an epoch, in heads of `n_prototypes`, a half and a quarter of them. "multi" (MLCD [2]_): the nearest few
@@ -194,7 +196,7 @@ class PrototypeClustering(
         self,
         n_clusters: Any = 8,
         *,
-        assignment: str = "sinkhorn",
+        assignment: str = "kmeans",
         n_prototypes: Any = "auto",
         views: Any = "corruption",
         corruption_rate: float = 0.3,
@@ -512,9 +514,12 @@ class PrototypeClustering(
         wanted = task.wanted
         if not wanted:
             random_state = np.random.RandomState(task.seed)
-            ks = self._candidates(labels.n_known)
+            ks = possible_numbers(self._candidates(labels.n_known), task.Z[drawn.rows], task.seed)
             wanted, scores = choose_k(embedding, drawn, labels.n_known, ks, self.n_init, random_state)
         known = class_means(embedding, drawn.codes, labels.n_known) if labels.n_known else prototypes[:0]
+        if labels.n_known:
+            # What is where the labeled rows of a class are is no class of its own.
+            prototypes = prototypes[(prototypes @ known.T).max(axis=1) < _SAME_PLACE]
         rows = JudgedRows(embedding, drawn.codes, nearest_neighbors(embedding))
         classes = join_prototypes(rows, np.vstack([known, prototypes]), labels.n_known, wanted)
         modularity = judge(classes, embedding, drawn.codes, task.neighbors)

@@ -96,7 +96,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "within_variances",
         ],
         "mixture_steps": ["MaximizationSettings", "component_weights", "maximize", "padded"],
-        "model_order": ["CRITERIA", "pairwise_distances", "silhouette"],
+        "model_order": ["CRITERIA", "is_one_cluster", "pairwise_distances", "silhouette"],
         "neighbor_graph": ["modularity", "nearest_neighbors", "nearest_references"],
         "quantiles": ["beyond_quantile", "quantiles_by_class"],
         "separability": ["separabilities"],
