@@ -31,6 +31,7 @@ def rows():
 
 @parametrize_with_checks([ContrastiveEncoder(max_epochs=2), ContrastiveEncoder()])
 def test_checks_of_scikit_learn(estimator, check):
+    """Each check that check_estimator would run."""
     check(estimator)
 
 
