@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.optimize import linear_sum_assignment
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits, make_blobs, make_moons
 
@@ -84,6 +85,34 @@ def test_several_prototypes_are_the_nearest_ones():
     scores = unit(embedding) @ several.prototypes_0.T
     for row in range(len(ROWS)):
         assert set(several.nearest[row].tolist()) == set(scores[row].argsort(descending=True)[:3].tolist())
+
+
+class RemembersEnd(PrototypeClustering):
+    """Notes prototypes and embedding at the end of the joint phase."""
+
+    def _reached(self, task, trained, phase, prototypes):
+        reached = super()._reached(task, trained, phase, prototypes)
+        if phase is None:
+            self.at_end = self._apply(reached.layers, task.Z) @ prototypes.T
+        return reached
+
+
+def test_rows_of_two_atoms_keep_both_if_two_prototypes_are_positives():
+    rng = np.random.RandomState(0)
+    atoms, pairs = rng.randn(8, 16), rng.rand(800, 8).argsort(axis=1)[:, :2]
+    X = atoms[pairs].sum(axis=1) + 0.3 * rng.randn(800, 16)
+    truth = np.zeros((800, 8))
+    truth[np.arange(800)[:, None], pairs] = 1
+    recall = []
+    for n_positives in (1, 2):
+        model = RemembersEnd(
+            8, assignment="multi", n_positives=n_positives, n_prototypes=8, max_epochs=60, tol=None, random_state=0
+        ).fit(X)
+        found = np.zeros((800, 8))
+        found[np.arange(800)[:, None], model.at_end.argsort(axis=1)[:, -2:]] = 1
+        shared = found.T @ truth
+        recall.append(shared[linear_sum_assignment(-shared)].sum() / truth.sum())
+    assert recall[1] > recall[0] + 0.05
 
 
 # Joining

@@ -55,8 +55,8 @@ class PrototypeClustering(
     assignment : {"kmeans", "sinkhorn", "multi"}, default="kmeans"
         What views have to agree about. "sinkhorn" (SwAV [1]_): the soft codes of the other view, an optimal transport
         of rows to prototypes of given masses. "kmeans" (DeepCluster-v2 [1]_): the cluster of the row, by k-means once
-        an epoch, in heads of `n_prototypes`, a half and a quarter of them. "multi" (MLCD [2]_): the nearest few
-        prototypes, against all others.
+        an epoch, in heads of `n_prototypes`, a half and a quarter of them. "multi" (MLCD [2]_): the few
+        prototypes that were nearest at the start, against all others.
     n_prototypes : int or "auto", default="auto"
         ``"auto"``: ten for each class, at most one for eight rows. At least the number of classes.
     views : {"corruption", "correlated-mask", "subset"} or callable, default="corruption"

@@ -122,22 +122,27 @@ class ClusteredViews(PrototypeObjective):
 
 
 class SeveralPrototypes(PrototypeObjective):
-    """MLCD: each row belongs to its nearest few prototypes, told apart from all others in a sum of its own."""
+    """MLCD: each row belongs to its nearest few prototypes, told apart from all others in a sum of its own.
+
+    Which these are is settled at the start, and the prototypes are learned.
+    """
+
+    def start(self, embedding: torch.Tensor) -> None:
+        super().start(embedding)
+        scores = _unit(embedding) @ self.prototypes_0.detach().T
+        # A row for all but one prototype would leave nothing to tell it from.
+        n_positives = max(1, min(self.settings.n_positives, scores.shape[1] - 1))
+        self.register_buffer("nearest", scores.topk(n_positives, dim=1).indices)
 
     def _hold(self, head: int, prototypes: torch.Tensor, codes: torch.Tensor) -> None:
-        super()._hold(head, prototypes, codes)
-        # A row for all but one prototype would leave nothing to tell it from.
-        n_positives = max(1, min(self.settings.n_positives, len(prototypes) - 1))
-        self.register_buffer("nearest", torch.zeros(len(codes), n_positives, dtype=torch.int64, device=codes.device))
+        self.prototypes_0 = nn.Parameter(prototypes)
 
     def refresh(self, embedding: torch.Tensor) -> torch.Tensor:
-        codes = super().refresh(embedding)
-        scores = _unit(embedding) @ self.prototypes_0.T
-        self.nearest.copy_(scores.topk(self.nearest.shape[1], dim=1).indices)
-        return codes
+        with torch.no_grad():
+            return (_unit(embedding) @ _unit(self.prototypes_0).T).argmax(dim=1)
 
     def _of(self, first: torch.Tensor, second: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        scores = torch.cat([first, second]) @ self.prototypes_0.T / self.settings.temperature
+        scores = torch.cat([first, second]) @ _unit(self.prototypes_0).T / self.settings.temperature
         return separated_loss(scores, self.nearest[index].repeat(2, 1)).mean()
 
 
