@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.cluster import KMeans
 from sklearn.metrics import mutual_info_score
 from torch import nn
 
 from sklearn_sslcluster import neural
 from sklearn_sslcluster.neural.contrastive import contrast, ordering_loss, positives
+from sklearn_sslcluster.numerics import balanced_codes
 from tests.neural_tools import Log, Scripted, make_network, make_trainer
 
 ROWS = np.random.RandomState(0).randn(48, 5).astype(np.float32)
@@ -91,7 +93,7 @@ def test_own_views_work_in_the_units_of_the_table():
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (lambda rows, random_state: rows, "tuple of two arrays, got ndarray"),
+        (lambda rows, random_state: rows, "two arrays, got ndarray"),
         (lambda rows, random_state: (rows, rows[:, :2]), r"finite arrays of shape \(48, 5\), got shape \(48, 2\)"),
         (lambda rows, random_state: (rows, rows * np.nan), "finite arrays"),
     ],
@@ -134,6 +136,18 @@ def test_one_row_of_each_balanced_cluster_in_a_batch(n_rows, n_batches):
     # A row that would be alone in its batch is left out.
     assert len(np.unique(np.concatenate(batches))) == (n_rows if n_rows != 65 else 64)
     assert sampler.collision_rate(16, seed=0) == 0
+
+
+def test_batches_of_balanced_clusters_are_of_one_size():
+    X = np.random.RandomState(0).standard_exponential((130, 3)) ** 3
+    sampler = neural.OnePerCluster(lambda Z, k: balanced_codes(Z, k, np.random.RandomState(0)), 16, "rows")
+    sampler.start(torch.as_tensor(X), torch.as_tensor(X))
+    sizes = sorted(len(rows) for rows in sampler.batches(130, 16, np.random.RandomState(1)))
+    assert sizes == [2] + [16] * 8
+    # Clusters as k-means finds them end in batches of a few rows.
+    unequal = neural.OnePerCluster(lambda Z, k: KMeans(k, n_init=1, random_state=0).fit(Z).labels_, 16, "rows")
+    unequal.start(torch.as_tensor(X), torch.as_tensor(X))
+    assert sum(len(rows) < 8 for rows in unequal.batches(130, 16, np.random.RandomState(1))) >= 3
 
 
 def test_random_batches_of_the_same_rows_collide():
@@ -270,6 +284,15 @@ def test_labels_draw_rows_of_a_class_together(name):
         within = np.mean([Z[codes == code].var(axis=0).sum() for code in range(2)])
         spread.append(((means[0] - means[1]) ** 2).sum() / within)
     assert spread[1] > 1.5 * spread[0]
+
+
+def test_one_label_hardly_changes_vicreg():
+    views = neural.OwnViews(lambda rows, random_state: (rows, rows[::-1].copy()), np.zeros(5), np.ones(5))
+    network, codes = projected_network(), np.full(48, -1)
+    with torch.no_grad():
+        without = OBJECTIVES["vicreg"](views).loss(batch_of(codes), network)
+        codes[0] = 0
+        assert_allclose(OBJECTIVES["vicreg"](views).loss(batch_of(codes), network), without, rtol=1e-6)
 
 
 def test_negatives_of_group_ordering_are_never_of_the_own_class():

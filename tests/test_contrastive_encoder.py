@@ -4,6 +4,7 @@ import pickle
 import subprocess
 import sys
 import textwrap
+import warnings
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.cluster import KMeans
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_digits, make_blobs
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -93,7 +94,7 @@ def test_views_of_the_user(rows):
 
     model = ContrastiveEncoder(views=noisy, **QUICK).fit(rows)
     assert np.isfinite(model.transform(rows)).all()
-    with pytest.raises(ValueError, match="views must return a tuple"):
+    with pytest.raises(ValueError, match="views must return two arrays"):
         ContrastiveEncoder(views=lambda X, random_state: X, **QUICK).fit(rows)
 
 
@@ -214,3 +215,48 @@ def test_embedding_sizes_and_settings_out_of_range_are_refused(rows):
         ContrastiveEncoder(temperature=0).fit(rows)
     with pytest.raises(ValueError, match="checkpoint needs a random_state"):
         ContrastiveEncoder(checkpoint="x.pt", max_epochs=1).fit(rows)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_two_groups_in_one_direction_are_no_collapse(seed):
+    X, _ = make_blobs(200, n_features=10, centers=2, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ContrastiveEncoder(max_epochs=60, random_state=0).fit(X)
+
+
+def test_narrow_tables_are_told(rows):
+    with pytest.warns(UserWarning, match="views='corruption' of a table with 1 columns"):
+        ContrastiveEncoder(**QUICK).fit(rows[:, :1])
+    with pytest.warns(UserWarning, match="views='subset' of a table with 2 columns"):
+        ContrastiveEncoder(views="subset", **QUICK).fit(rows[:, :2])
+
+
+KILLED = """
+    import os, sys
+    import numpy as np
+    from sklearn_sslcluster import neural
+    from sklearn_sslcluster.deep import ContrastiveEncoder
+    def noisy(X, random_state):
+        return X, X + random_state.normal(scale=0.1, size=X.shape)
+    rows = np.random.RandomState(0).randn(120, 6)
+    model = ContrastiveEncoder(views=noisy, max_epochs=3, random_state=0, checkpoint=sys.argv[1])
+    if sys.argv[2] == "killed":
+        original = neural.Trainer._end_epoch
+        def end_epoch(trainer, net, phase):
+            original(trainer, net, phase)
+            os._exit(9)
+        neural.Trainer._end_epoch = end_epoch
+    np.save(sys.argv[1] + ".npy", model.fit(rows).transform(rows))
+"""
+
+
+def test_fit_with_own_views_goes_on_in_another_process(tmp_path):
+    path = str(tmp_path / "fit.pt")
+    run = [sys.executable, "-c", textwrap.dedent(KILLED), path]
+    assert subprocess.run([*run, "killed"], check=False).returncode == 9
+    done = subprocess.run([*run, "resumed"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    resumed = np.load(path + ".npy")
+    subprocess.run([*run, "anew"], check=True)
+    assert_allclose(resumed, np.load(path + ".npy"), atol=1e-6)

@@ -331,3 +331,26 @@ def test_distilled_readout_needs_a_fit_with_it(quick, blobs, base):
 def test_classifier_without_probabilities_is_refused(blobs):
     with pytest.raises(ValueError, match="LinearSVC has no predict_proba"):
         LabelAugmentationClassifier(LinearSVC()).fit(*blobs)
+
+
+@pytest.mark.parametrize("transforms", [[], "flip-signs"])
+def test_class_weights_belong_to_the_classes_they_name(transforms):
+    X, y = make_blobs(200, centers=2, n_features=4, cluster_std=6, random_state=0)
+    names = np.array(["a", "b"])[y]
+    favored = LabelAugmentationClassifier(
+        LogisticRegression(class_weight={"a": 1, "b": 50}), transforms=transforms, random_state=0
+    ).fit(X, names)
+    plain = LabelAugmentationClassifier(LogisticRegression(), transforms=transforms, random_state=0).fit(X, names)
+    assert (favored.predict(X) == "b").mean() > (plain.predict(X) == "b").mean() + 0.1
+    with pytest.raises(ValueError, match="class_weight for 'c', which is no class"):
+        LabelAugmentationClassifier(LogisticRegression(class_weight={"c": 1})).fit(X, names)
+
+
+def test_rows_of_no_weight_do_not_count_in_distillation():
+    X, y = make_blobs(300, centers=2, n_features=4, random_state=1)
+    wrong = np.arange(300) % 4 != 0
+    given, weight = np.where(wrong, 1 - y, y), np.where(wrong, 0.0, 1.0)
+    model = LabelAugmentationClassifier(
+        LogisticRegression(), transforms="flip-signs", inference="distilled", random_state=0
+    ).fit(X, given, sample_weight=weight)
+    assert (model.predict(X) == y).mean() > 0.95

@@ -26,6 +26,24 @@ def seeded_clone(estimator: Any, seed: int | None) -> Any:
     return copy
 
 
+def with_joint_weights(estimator: Any, classes: np.ndarray, n_transforms: int) -> Any:
+    """The estimator, with every ``class_weight`` that names classes rewritten for the joint labels."""
+    places = {name: place for place, name in enumerate(classes.tolist())}
+    for name, value in estimator.get_params().items():
+        if name.split("__")[-1] != "class_weight" or not isinstance(value, dict):
+            continue
+        unknown = [key for key in value if key not in places]
+        if unknown:
+            raise ValueError(f"estimator has {name} for {unknown[0]!r}, which is no class; classes: {list(places)}.")
+        weights = {
+            places[key] * n_transforms + number: weight
+            for key, weight in value.items()
+            for number in range(n_transforms)
+        }
+        estimator.set_params(**{name: weights})
+    return estimator
+
+
 def fit_joint(estimator: Any, views: list[np.ndarray], codes: np.ndarray, params: dict[str, Any]) -> Any:
     """Fit a classifier to the joint labels ``class * n_transforms + transform`` of all views of labeled rows.
 
@@ -134,7 +152,14 @@ class Distillation:
     unlabeled: float
 
 
-def fit_distilled(estimator: Any, X: np.ndarray, codes: np.ndarray, logits: np.ndarray, settings: Distillation) -> Any:
+def fit_distilled(
+    estimator: Any,
+    X: np.ndarray,
+    codes: np.ndarray,
+    logits: np.ndarray,
+    settings: Distillation,
+    params: dict[str, Any],
+) -> Any:
     """Fit a classifier to labels and to the aggregate at once: each row stands there once for each class.
 
     For a classifier that lowers a weighted log loss this is the cross-entropy of the labels plus that of the
@@ -150,9 +175,12 @@ def fit_distilled(estimator: Any, X: np.ndarray, codes: np.ndarray, logits: np.n
     logits : ndarray of shape (n_rows, n_classes)
         Of the aggregate.
     settings : Distillation
+    params : dict
+        For its ``fit``; arrays with an entry for each row go with the rows.
     """
     labeled = codes != UNLABELED
     if not settings.unlabeled:
+        params = {name: value[labeled] if _is_by_row(value, len(X)) else value for name, value in params.items()}
         X, codes, logits = X[labeled], codes[labeled], logits[labeled]
         labeled = np.ones(len(codes), dtype=bool)
     n_classes = logits.shape[1]
@@ -160,4 +188,8 @@ def fit_distilled(estimator: Any, X: np.ndarray, codes: np.ndarray, logits: np.n
     weight[~labeled] *= settings.unlabeled
     weight[labeled, codes[labeled]] += 1.0
     rows, classes = np.repeat(np.arange(len(X)), n_classes), np.tile(np.arange(n_classes), len(X))
-    return estimator.fit(X[rows], classes, sample_weight=weight.ravel())
+    params = {name: value[rows] if _is_by_row(value, len(X)) else value for name, value in params.items()}
+    sample_weight = weight.ravel()
+    if params.get("sample_weight") is not None:
+        sample_weight = sample_weight * params["sample_weight"]
+    return estimator.fit(X[rows], classes, **params | {"sample_weight": sample_weight})

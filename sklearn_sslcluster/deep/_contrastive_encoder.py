@@ -54,7 +54,7 @@ class ContrastiveEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Neur
     temperature : float, default=0.2
         Divides the cosines of "ntxent" and "groco".
     n_negatives : int, default=10
-        Negatives of a row in "groco".
+        Negatives of a row in "groco"; time and memory of a step grow with their third power.
     projection_size : int, default=64
         Columns of the projection.
     encoder : None, "identity", NetworkSettings or torch.nn.Module subclass, default=None
@@ -113,13 +113,14 @@ class ContrastiveEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Neur
     In all objectives rows of the same known class are positives of each other: all of them in "ntxent" (supervised
     contrastive learning [8]_), one drawn for each row in "groco", the mean of the class in "vicreg".
 
-    Departures: [1]_ uses a temperature of 1 and one direction of the loss. Masks of "correlated-mask" and "subset" are
+    Departures: [1]_ draws 0.6 of the columns anew, and has a temperature of 1 and one direction of the loss; [5]_
+    compares with a steepness of 1, here the inverse of `temperature`. Masks of "correlated-mask" and "subset" are
     drawn for a batch, since a network would know two views of a row by masks drawn for each; masked entries hold the
     mean of their column. Clusters of "one-per-cluster" have equal sizes, without which batches of [7]_ hold rows of the
     same cluster as soon as the small clusters have run out.
 
-    An encoder whose projections spread in hardly more than one direction, but did not at the start, has collapsed: the
-    weights of the start are kept, with a warning.
+    An encoder whose projections lie all but in one place, and did not at the start, has collapsed: the weights of the
+    start are kept, with a warning.
 
     References
     ----------
@@ -153,6 +154,8 @@ class ContrastiveEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Neur
 
     _parameter_constraints: ClassVar[dict] = {
         **NeuralMixin._neural_constraints,
+        # Of unit length, a single column could only be 1 or -1.
+        "embedding_size": [Interval(Integral, 2, None, closed="left")],
         "encoder": "no_validation",
         "views": [StrOptions(set(VIEWS)), callable],
         "objective": [StrOptions({"ntxent", "groco", "vicreg"})],
@@ -160,7 +163,7 @@ class ContrastiveEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Neur
         "corruption_rate": [Interval(Real, 0, 1, closed="right")],
         "temperature": [Interval(Real, 0, None, closed="neither")],
         "n_negatives": [Interval(Integral, 1, None, closed="left")],
-        "projection_size": [Interval(Integral, 1, None, closed="left")],
+        "projection_size": [Interval(Integral, 2, None, closed="left")],
         "patience": [Interval(Integral, 1, None, closed="left")],
         "unlabeled_value": [Integral, str, "boolean", None],
         "random_state": ["random_state"],
@@ -259,8 +262,8 @@ class ContrastiveEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Neur
         fitted, collapsed = self._fitted(trained, Z)
         if collapsed:
             warn_user(
-                "What ContrastiveEncoder had learned collapsed to hardly more than one direction, and the weights of "
-                "the start are kept; another objective, or a smaller optimizer__lr?"
+                "What ContrastiveEncoder had learned collapsed to all but one place, and the weights of the start are "
+                "kept; another objective, or a smaller optimizer__lr?"
             )
         if self.views == "correlated-mask":
             fitted["feature_information_"] = views.information
@@ -313,17 +316,17 @@ class ContrastiveEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Neur
         # The contrast is one of angles: the lengths of outputs mean little.
         return neural.unit_rows(super()._embed(X))
 
-    def _projected_rank(self, trained: Any, Z: np.ndarray, phase: str | None) -> float:
-        """Effective rank of the projections, which collapse before the embedding does."""
+    def _projected_spread(self, trained: Any, Z: np.ndarray, phase: str | None) -> float:
+        """Spread of the projections, which collapse before the embedding does."""
         embedding = self._apply(self._weights(trained, phase), Z)
-        return neural.effective_rank(self._apply(trained.layers("projector", phase), embedding))
+        return neural.spread(self._apply(trained.layers("projector", phase), embedding))
 
     def _fitted(self, trained: Any, Z: np.ndarray) -> tuple[dict[str, Any], bool]:
         """(fitted attributes, whether the embedding has collapsed)."""
         layers, collapsed = self._weights(trained), False
         if "contrast" in trained.starts:
-            at_end, at_start = (self._projected_rank(trained, Z, phase) for phase in (None, "contrast"))
-            collapsed = neural.has_collapsed_rank(at_start, at_end)
+            at_end, at_start = (self._projected_spread(trained, Z, phase) for phase in (None, "contrast"))
+            collapsed = neural.has_lost_spread(at_start, at_end)
             if collapsed:
                 layers = self._weights(trained, "contrast")
         embedding = neural.unit_rows(self._apply(layers, Z))

@@ -30,6 +30,7 @@ from ._augmented_labels import (
     log_probabilities,
     probabilities,
     seeded_clone,
+    with_joint_weights,
 )
 from ._transforms import (
     NamedTransforms,
@@ -267,7 +268,7 @@ class LabelAugmentationClassifier(NeuralMixin, EstimatorMixin, ClassifierMixin, 
                 report = partial(_report, step, fitted)
                 learned = self._fit_network(views, labels.codes[rows], labels.n_known, seed, report)
             else:
-                learned = self._fit_estimator(views, labels.codes[rows], labels.n_known, seed, params)
+                learned = self._fit_estimator(views, labels.codes[rows], labels.classes, seed, params)
                 step(lambda: fitted | learned)
         self._set_fitted(**fitted, **learned)
         return self
@@ -463,16 +464,18 @@ class LabelAugmentationClassifier(NeuralMixin, EstimatorMixin, ClassifierMixin, 
         return attributes(trained)
 
     def _fit_estimator(
-        self, views: list[np.ndarray], codes: np.ndarray, n_classes: int, seed: int, params: dict[str, Any]
+        self, views: list[np.ndarray], codes: np.ndarray, classes: np.ndarray, seed: int, params: dict[str, Any]
     ) -> dict[str, Any]:
         """Fitted attributes of the classifier, and of the one distilled from it."""
         own_seed = None if self.random_state is None else seed
-        joint = fit_joint(seeded_clone(self.estimator, own_seed), views, codes, params)
+        base = with_joint_weights(seeded_clone(self.estimator, own_seed), classes, len(views))
+        joint, n_classes = fit_joint(base, views, codes, params), len(classes)
         if self.inference != "distilled" or len(views) == 1:
             return {"estimator_": joint}
         logits = column_logits(partial(log_probabilities, joint, n_classes * len(views)), views, n_classes, len(views))
         settings = Distillation(float(self.temperature), float(self.unlabeled_weight))
-        distilled = fit_distilled(seeded_clone(self.estimator, own_seed), views[0], codes, logits, settings)
+        single = with_joint_weights(seeded_clone(self.estimator, own_seed), classes, 1)
+        distilled = fit_distilled(single, views[0], codes, logits, settings, params)
         return {"estimator_": joint, "distilled_estimator_": distilled}
 
     def _described_params(self) -> dict[str, str]:

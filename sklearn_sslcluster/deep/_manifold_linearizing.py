@@ -66,7 +66,8 @@ class ManifoldLinearizingClustering(
     neighbor_weight : float, default=20.0
         How strongly rows are held beside their ten nearest neighbors.
     n_sinkhorn : int, default=10
-        Half-iterations, over rows or columns, by which the membership is made doubly stochastic while training.
+        Half-iterations, over rows or columns, by which the membership is made doubly stochastic while training; an odd
+        number counts as the next even one.
     cluster_head : {"copied", "shared"}, default="copied"
         "copied": the membership is that of a second head, which the joint phase begins as a copy of the first [1]_.
         "shared": it is that of the embedding itself [2]_.
@@ -229,6 +230,8 @@ class ManifoldLinearizingClustering(
         "n_sinkhorn": [Interval(Integral, 1, None, closed="left")],
         "cluster_head": [StrOptions({"shared", "copied"})],
         **NeuralMixin._neural_constraints,
+        # Of unit length, a single column could only be 1 or -1.
+        "embedding_size": [Interval(Integral, 2, None, closed="left")],
         "encoder": "no_validation",
         "n_init": [Interval(Integral, 1, None, closed="left")],
         "k_max": [Interval(Integral, 1, None, closed="left"), None],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -9,6 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
@@ -152,8 +155,8 @@ class PrototypeClustering(
     before.
 
     Start and end are compared by the modularity of the classes on the ten nearest neighbors of the standardized rows,
-    fixed before training; a single class has 0, so that a collapsed solution cannot win. A collapse, when the embedding
-    spreads in hardly more than one direction, is told by a warning.
+    fixed before training; a single class has 0, so that a collapsed solution cannot win. A collapse, when all rows lie
+    all but in one place of the embedding, is told by a warning. MLCD samples negatives; here all prototypes are.
 
     References
     ----------
@@ -174,6 +177,8 @@ class PrototypeClustering(
 
     _parameter_constraints: ClassVar[dict] = {
         **NeuralMixin._neural_constraints,
+        # Of unit length, a single column could only be 1 or -1.
+        "embedding_size": [Interval(Integral, 2, None, closed="left")],
         "n_clusters": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "assignment": [StrOptions({"sinkhorn", "kmeans", "multi"})],
         "n_prototypes": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
@@ -295,8 +300,8 @@ class PrototypeClustering(
         fitted, collapsed = self._fitted_attributes(task, trained)
         if collapsed:
             warn_user(
-                "The embedding of PrototypeClustering collapsed to hardly more than one direction, and the classes of "
-                "its start are kept; more balance, or a smaller optimizer__lr?"
+                "The embedding of PrototypeClustering collapsed to all but one place, and the classes of its start are "
+                "kept; more balance, or a smaller optimizer__lr?"
             )
         if task.wanted:
             self._warn_if_fewer(task.wanted, fitted["n_clusters_"])
@@ -478,8 +483,8 @@ class PrototypeClustering(
     def _fitted_attributes(self, task: _Task, trained: Any) -> tuple[dict[str, Any], bool]:
         """(all fitted attributes, whether the training has collapsed)."""
         start = self._reached(task, trained, "joint", task.objective.start_prototypes)
-        end = self._reached(task, trained, None, task.objective.final_prototypes())
-        collapsed = neural.has_collapsed_rank(start.rank, end.rank)
+        end = self._reached(task, trained, None, self._final_prototypes(task, trained))
+        collapsed = neural.has_lost_spread(start.spread, end.spread)
         enough = end.classes.n_classes >= start.classes.n_classes or self.n_clusters == "auto"
         improved = bool(end.modularity > start.modularity and enough and not collapsed)
         better = end if improved else start
@@ -506,6 +511,17 @@ class PrototypeClustering(
             "_n_features_out": embedding.shape[1],
         }, collapsed
 
+    def _final_prototypes(self, task: _Task, trained: Any) -> np.ndarray:
+        """Prototypes at the end; means of clusters follow the encoder once more."""
+        prototypes = task.objective.final_prototypes()
+        if self.assignment != "kmeans":
+            return prototypes
+        embedding = self._apply(self._weights(trained), task.trained)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model = KMeans(len(prototypes), init=prototypes, n_init=1, random_state=task.seed).fit(embedding)
+        return neural.unit_rows(model.cluster_centers_)
+
     def _reached(self, task: _Task, trained: Any, phase: str | None, prototypes: np.ndarray) -> _Reached:
         """Classes at the start of a phase, or at the end of the training."""
         layers, labels, drawn = self._weights(trained, phase), task.labels, task.drawn
@@ -523,7 +539,7 @@ class PrototypeClustering(
         rows = JudgedRows(embedding, drawn.codes, nearest_neighbors(embedding))
         classes = join_prototypes(rows, np.vstack([known, prototypes]), labels.n_known, wanted)
         modularity = judge(classes, embedding, drawn.codes, task.neighbors)
-        return _Reached(layers, classes, modularity, neural.effective_rank(embedding), scores)
+        return _Reached(layers, classes, modularity, neural.spread(embedding), scores)
 
 
 @dataclass(frozen=True)
@@ -567,10 +583,10 @@ class _Task:
 
 @dataclass(frozen=True)
 class _Reached:
-    """What training had reached at some time; `rank` is the effective rank of the embedding."""
+    """What training had reached at some time."""
 
     layers: list
     classes: PrototypeClasses
     modularity: float
-    rank: float
+    spread: float
     scores: dict[int, float]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import neural
+from ..labels import warn_user
 from ..numerics import balanced_codes
 
 VIEWS = ("corruption", "correlated-mask", "subset")
@@ -24,6 +25,9 @@ def make_views(views: Any, corruption_rate: float, both: bool, scale: dict[str, 
     scale : dict
         ``mean_`` and ``scale_``, by which rows are standardized.
     """
+    n_features = len(scale["mean_"])
+    if not callable(views) and n_features < (3 if views == "subset" else 2):
+        warn_user(f"views={views!r} of a table with {n_features} columns tell nothing of its rows; views of your own?")
     if callable(views):
         return neural.OwnViews(views, scale["mean_"], scale["scale_"])
     if views == "correlated-mask":

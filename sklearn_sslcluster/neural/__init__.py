@@ -11,7 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "classification": ["AugmentationWeights", "LabelAugmentation", "build_classifier"],
         "clustering_objectives": ["DeepEmbedding", "DeepMeans"],
         "coding_rate": ["RateReduction", "RateSettings", "TotalRate", "build_rate_network"],
-        "collapse": ["SMALLEST_SHARE", "effective_rank", "has_collapsed", "has_collapsed_rank"],
+        "collapse": ["SMALLEST_SHARE", "effective_rank", "has_collapsed", "has_lost_spread", "spread"],
         "contrastive": ["GroupOrdering", "NTXent", "VICReg"],
         "discovery_networks": ["build_projection", "build_tabular"],
         "discovery_objectives": [

@@ -22,8 +22,6 @@ def has_collapsed(before: np.ndarray, after: np.ndarray) -> bool:
     return bool(after[seen].min() < SMALLEST_SHARE * before[seen].min())
 
 
-# An effective rank below this is that of rows in one direction.
-_COLLAPSED_RANK = 1.05
 # Share of the mean square of an embedding that is variance, below which its rows are all alike.
 _SMALLEST_SPREAD = 1e-4
 
@@ -39,6 +37,12 @@ def effective_rank(Z: np.ndarray) -> float:
     return float(np.exp(-(shares * np.log(shares)).sum()))
 
 
-def has_collapsed_rank(before: float, after: float) -> bool:
-    """Whether rows that spread in several directions have come to spread in hardly more than one."""
-    return after < _COLLAPSED_RANK <= before
+def spread(Z: np.ndarray) -> float:
+    """Share of the mean square of an embedding that is variance."""
+    total = (Z**2).sum(axis=1).mean()
+    return float(Z.var(axis=0).sum() / total) if total > 0 else 0.0
+
+
+def has_lost_spread(before: float, after: float) -> bool:
+    """Whether rows that were told apart have come to lie all but in one place; groups of rows that do so have not."""
+    return after < _SMALLEST_SPREAD <= before

@@ -28,7 +28,7 @@ class ViewObjective(Objective):
         super().__init__()
         check_views(views)
         views.prepare(torch.as_tensor(X, dtype=torch.float32))
-        self.views = views
+        self.views, self.given = views, getattr(views, "given", None)
 
     def projections(self, rows: torch.Tensor, network: nn.ModuleDict) -> tuple[torch.Tensor, torch.Tensor]:
         """Projections of two views of the rows, in float32 also where the network is run in half precision."""
@@ -152,15 +152,12 @@ class VICReg(ViewObjective):
 
     def loss(self, batch: Batch, network: nn.ModuleDict) -> torch.Tensor:
         first, second = self.projections(batch.rows, network)
-        agreement = nn.functional.mse_loss(first, second)
         codes = batch.codes
         related = (codes[:, None] == codes) & (codes[:, None] >= 0)
-        if related.any():
-            # Rows of a class agree with the mean of their class as views do with each other.
-            weight = related.float() / related.sum(dim=1, keepdim=True).clamp_min(1)
-            labeled = (codes >= 0).float()[:, None]
-            gap = ((first - weight @ second) ** 2 * labeled).mean()
-            agreement = (agreement + gap) / 2
+        related = related | torch.eye(len(codes), dtype=torch.bool, device=codes.device)
+        # Each row agrees with its other view and, as much, with the mean of its class, where that is known.
+        means = related.float() @ second / related.sum(dim=1, keepdim=True)
+        agreement = (nn.functional.mse_loss(first, second) + nn.functional.mse_loss(first, means)) / 2
         spread = (_hinge(first) + _hinge(second)) / 2
         shared = _off_diagonal(first) + _off_diagonal(second)
         return self.invariance * agreement + self.variance * spread + self.covariance * shared

@@ -159,7 +159,7 @@ class NeuralMixin:
         """Parameters that a checkpoint depends on, the same in every process."""
         # The seed stands for `random_state`, whose repr would name a place in memory.
         params = self.get_params().items()
-        return {key: repr(value) for key, value in params if key not in ("checkpoint", "random_state")}
+        return {key: _described(value) for key, value in params if key not in ("checkpoint", "random_state")}
 
     def _rows_of_a_step(self, n_rows: int) -> int:
         """Rows of a training step, for a table of so many."""
@@ -196,3 +196,11 @@ class NeuralMixin:
         """Embedding of rows by the fitted network, in float64."""
         Z = standardize(X, self.mean_, self.scale_)  # type: ignore[attr-defined]
         return self._apply(self.encoder_layers_, Z)  # type: ignore[attr-defined]
+
+
+def _described(value: Any) -> str:
+    """What tells a parameter from others, in every process."""
+    if callable(value) and not isinstance(value, type):
+        # The repr of a function names a place in memory; objectives are given what it does to rows.
+        return "function"
+    return f"array {joblib.hash(value)}" if isinstance(value, np.ndarray) else repr(value)

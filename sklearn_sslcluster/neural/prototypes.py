@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 
 from ..engine import blas_on_one_thread
@@ -69,6 +71,7 @@ class PrototypeObjective(Objective):
         check_views(views)
         views.prepare(torch.as_tensor(X, dtype=torch.float32))
         self.views, self.settings = views, settings
+        self.given = getattr(views, "given", None)
 
     def start(self, embedding: torch.Tensor) -> None:
         unit = _unit(embedding)
@@ -200,7 +203,9 @@ def find_prototypes(
     """(means on the unit sphere, codes of the rows) by k-means of rows of unit length."""
     rows = unit.detach().cpu().numpy().astype(np.float64)
     init = "k-means++" if before is None else before.cpu().numpy().astype(np.float64)
-    with blas_on_one_thread():
+    with blas_on_one_thread(), warnings.catch_warnings():
+        # Fewer distinct rows than prototypes leave some without rows.
+        warnings.simplefilter("ignore", ConvergenceWarning)
         model = KMeans(n_prototypes, init=init, n_init=1, max_iter=_MAX_ITER, random_state=seed).fit(rows)
     centers = torch.as_tensor(model.cluster_centers_, dtype=unit.dtype, device=unit.device)
     codes = torch.as_tensor(model.labels_, dtype=torch.int64, device=unit.device)

@@ -27,8 +27,9 @@ class RandomBatches:
 class OnePerCluster:
     """Batches in which no two rows share a pseudo-label, as in G-SimCLR.
 
-    Where sizes of clusters differ by at most one, only one batch of an epoch is smaller than the others; a row that
-    would make a batch of its own is left out of the epoch.
+    The n-th batch holds the n-th row of every cluster that has so many. Where sizes of clusters differ by at most one,
+    only one batch of an epoch is smaller than the others; unequal clusters would end in batches of a few rows. A row
+    that would make a batch of its own is left out of the epoch.
 
     Parameters
     ----------
@@ -57,8 +58,7 @@ class OnePerCluster:
         # Rows whose turn comes together, in random order; clusters of one more row make the last turn.
         by_turn = by_cluster[np.argsort(turn, kind="stable")]
         found = np.split(by_turn, np.cumsum(np.bincount(turn))[:-1])
-        if len(found) > 1 and len(found[-1]) < 2:
-            found.pop()
+        found = [rows for rows in found if len(rows) > 1] or found[:1]
         return [found[place] for place in random_state.permutation(len(found))]
 
     def collision_rate(self, n_rows_of_batch: int, seed: int) -> float:

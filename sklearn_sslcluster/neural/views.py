@@ -16,6 +16,10 @@ from torch import nn
 
 # Bins of a numeric column, and the rows they are counted in, for the mutual information of two columns.
 _MOST_BINS, _MOST_COUNTED = 16, 10_000
+# Columns whose bins are counted together.
+_COLUMNS = 64
+# Rows by which a user's function is known.
+_SHOWN = 32
 
 
 class Corruption(nn.Module):
@@ -120,21 +124,24 @@ class OwnViews(nn.Module):
         self.function, self.mean, self.scale = function, mean, scale
 
     def prepare(self, X: torch.Tensor) -> None:
-        """Nothing to prepare."""
+        # What the function does to some rows tells a checkpoint of one function from that of another.
+        self.given = np.stack(self._views(X[:_SHOWN], 0))
 
     def forward(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        seed = int(torch.randint(np.iinfo(np.int32).max, ()))
+        views = self._views(rows, int(torch.randint(np.iinfo(np.int32).max, ())))
+        first, second = (torch.as_tensor(view, dtype=rows.dtype, device=rows.device) for view in views)
+        return first, second
+
+    def _views(self, rows: torch.Tensor, seed: int) -> list[np.ndarray]:
         given = rows.cpu().numpy().astype(np.float64) * self.scale + self.mean
         returned = self.function(given, np.random.RandomState(seed))
-        if not isinstance(returned, tuple) or len(returned) != 2:
-            raise ValueError(f"views must return a tuple of two arrays, got {type(returned).__name__}.")
-        made = []
-        for view in returned:
-            view = np.asarray(view, dtype=np.float64)
+        if not isinstance(returned, tuple | list) or len(returned) != 2:
+            raise ValueError(f"views must return two arrays, got {type(returned).__name__}.")
+        views = [np.asarray(view, dtype=np.float64) for view in returned]
+        for view in views:
             if view.shape != given.shape or not np.isfinite(view).all():
                 raise ValueError(f"views must return finite arrays of shape {given.shape}, got shape {view.shape}.")
-            made.append(torch.as_tensor((view - self.mean) / self.scale, dtype=rows.dtype, device=rows.device))
-        return made[0], made[1]
+        return [(view - self.mean) / self.scale for view in views]
 
 
 def check_views(views: Any) -> None:
@@ -162,20 +169,33 @@ def mutual_information(X: np.ndarray) -> np.ndarray:
     if len(X) > _MOST_COUNTED:
         X = X[np.linspace(0, len(X) - 1, _MOST_COUNTED).astype(np.intp)]
     n_bins = int(np.clip(np.sqrt(len(X) / 5), 2, _MOST_BINS))
-    indicators, ends = [], [0]
-    for column in X.T:
-        values, bins = np.unique(column, return_inverse=True)
-        if len(values) > n_bins:
-            edges = np.unique(np.quantile(column, np.linspace(0, 1, n_bins + 1)[1:-1]))
-            bins = np.unique(np.searchsorted(edges, column), return_inverse=True)[1]
-        indicators.append(np.eye(bins.max() + 1, dtype=np.float32)[bins])
-        ends.append(ends[-1] + indicators[-1].shape[1])
-    stacked = np.hstack(indicators)
-    joint = (stacked.T @ stacked).astype(np.float64) / len(X)
-    single = np.diag(joint)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        terms = np.where(joint > 0, joint * np.log(joint / np.outer(single, single)), 0.0)
-    return np.add.reduceat(np.add.reduceat(terms, ends[:-1], axis=0), ends[:-1], axis=1)
+    bins = np.column_stack([_binned(column, n_bins) for column in X.T])
+    blocks = [slice(start, start + _COLUMNS) for start in range(0, X.shape[1], _COLUMNS)]
+    information = np.empty((X.shape[1], X.shape[1]))
+    for first in blocks:
+        rows = _indicators(bins[:, first])
+        for second in blocks[blocks.index(first) :]:
+            columns = _indicators(bins[:, second])
+            joint = (rows.T @ columns).astype(np.float64) / len(X)
+            expected = np.outer(rows.mean(axis=0, dtype=np.float64), columns.mean(axis=0, dtype=np.float64))
+            terms = np.zeros_like(joint)
+            np.log(joint / np.where(expected > 0, expected, 1), where=joint > 0, out=terms)
+            n_first, n_second = bins[:, first].shape[1], bins[:, second].shape[1]
+            sums = (joint * terms).reshape(n_first, -1, n_second, _MOST_BINS).sum(axis=(1, 3))
+            information[first, second], information[second, first] = sums, sums.T
+    return information
+
+
+def _binned(column: np.ndarray, n_bins: int) -> np.ndarray:
+    values, bins = np.unique(column, return_inverse=True)
+    if len(values) <= n_bins:
+        return bins
+    return np.searchsorted(np.unique(np.quantile(column, np.linspace(0, 1, n_bins + 1)[1:-1])), column)
+
+
+def _indicators(bins: np.ndarray) -> np.ndarray:
+    """Columns of zeros and ones, ``_MOST_BINS`` for each column of bins."""
+    return np.eye(_MOST_BINS, dtype=np.float32)[bins].reshape(len(bins), -1)
 
 
 def _with_self_first(information: np.ndarray) -> np.ndarray:

@@ -297,7 +297,10 @@ class BalancedKMeans(BaseCenterEstimator):
         # Where every row has its class there is nothing to balance.
         if self.sizes is None or not labels.unlabeled.any():
             return np.ones(k)
-        shares = np.asarray(self.sizes, dtype=np.float64)
+        try:
+            shares = np.asarray(self.sizes, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise ValueError(f"sizes must be one positive number a cluster, got {self.sizes!r}.") from None
         if shares.ndim != 1 or not np.isfinite(shares).all() or not (shares > 0).all():
             raise ValueError(f"sizes must be one positive number a cluster, got {self.sizes!r}.")
         if len(shares) != k or k < labels.n_known:
