@@ -15,10 +15,11 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import joblib
 import numpy as np
 from sklearn.base import clone
 from sklearn.cluster import KMeans
-from sklearn.datasets import load_breast_cancer, make_moons
+from sklearn.datasets import load_breast_cancer, load_wine, make_moons
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -278,6 +279,25 @@ def time_table(n_jobs: int | None) -> None:
         print(f"| {n_clusters} | {n_jobs} | {took <= 180} | {took / of_k_means:.0f} |", flush=True)
 
 
+def backends_table() -> None:
+    """The same fit in one process, in two, and on two Dask workers (needs the extra distributed)."""
+    from distributed import Client, LocalCluster
+
+    X, y = load_wine(return_X_y=True)
+    X, partial = StandardScaler().fit_transform(X), np.where(y < 2, y, -1)
+    print("\nwine, the third class unlabeled: candidates, strengths, and labels of all rows as with one process")
+    print("| backend | same strengths | same labels |")
+    print("|---|---|---|")
+    expected = NovelClassDiscovery(random_state=0).fit(X, partial)
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster):
+        for backend in ("loky", "dask"):
+            with joblib.parallel_config(backend=backend, n_jobs=2):
+                model = NovelClassDiscovery(random_state=0).fit(X, partial)
+            strengths = [board["strength"].to_numpy() for board in (model.leaderboard_, expected.leaderboard_)]
+            same = [np.array_equal(*strengths), np.array_equal(model.labels_, expected.labels_)]
+            row(backend, [str(answer) for answer in same])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_data_option(parser, required=False)
@@ -285,7 +305,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--splits", type=int, default=3, help="random class splits of each table")
     parser.add_argument("--n-jobs", type=int, default=None)
-    tables = ["published", "random", "planted", "time"]
+    tables = ["published", "random", "planted", "time", "backends"]
     parser.add_argument("--tables", nargs="*", default=tables, choices=tables)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -298,6 +318,8 @@ def main() -> None:
         planted_table(options.seeds, options.n_jobs)
     if "time" in options.tables:
         time_table(options.n_jobs)
+    if "backends" in options.tables:
+        backends_table()
 
 
 if __name__ == "__main__":
