@@ -45,7 +45,12 @@ def fragment(report: Any, *, is_page: bool = False) -> str:
         _comparison(report),
         f"</{tag}>",
     ]
-    return "\n".join(section for section in sections if section)
+    text = "\n".join(section for section in sections if section)
+    if not is_page:
+        # Below the headings of the notebook. The data holds no such text: its angle brackets are escaped.
+        for level in (2, 1):
+            text = text.replace(f"<h{level}>", f"<h{level + 2}>").replace(f"</h{level}>", f"</h{level + 2}>")
+    return text
 
 
 def safe(value: Any, longest: int = _LONGEST) -> str:
