@@ -70,7 +70,7 @@ def find_model_classes(model: Any, X: Any, y: Any, columns: Columns) -> FoundCla
     """
     if not hasattr(model, "predict"):
         raise TypeError(
-            f"model must have a predict, and {type(last_step(model)).__name__} has none; the discovery room's "
+            f"model must have a predict, and {type(last_step(model)).__name__} has none; "
             "NovelRowsClustering gives one to any clusterer."
         )
     estimator = last_step(model)

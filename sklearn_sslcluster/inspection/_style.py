@@ -11,12 +11,13 @@ def _palette(colors: tuple[str, ...]) -> str:
 _RULES = """
 .R{color:var(--text);background:var(--paper);font:16px/1.5 system-ui,sans-serif;padding:1rem;overflow-wrap:anywhere}
 main.R{max-width:60rem;margin:0 auto;min-height:100vh;box-sizing:border-box}
-.R h1,.R h3{font-size:1.6rem;line-height:1.25;margin:.2em 0 .5em}
+.R h1,.R h3{font-size:clamp(1.2rem,5vw,1.6rem);line-height:1.25;margin:.2em 0 .5em}
 .R h2,.R h4{font-size:1.15rem;margin:1.4em 0 .5em}
 .R summary{cursor:pointer;padding:.3rem 0}
 .R summary h2,.R summary h4{display:inline;margin:0}
 .R details{border-top:1px solid var(--line);padding:.3rem 0}
-.R figure{margin:0}
+.R figure{margin:0 0 1rem}
+.R .mark{white-space:nowrap}
 .R figcaption,.R p{max-width:46rem}
 .R svg{display:block;width:100%;max-width:46rem;height:auto;background:var(--shade);border-radius:6px}
 .R svg path{fill:currentColor;fill-opacity:.65}
