@@ -143,12 +143,31 @@ def test_text_of_a_rule_is_its_conditions(report):
             for condition in conditions:
                 assert condition["column"] in rule["text"]
                 finite = [condition[side] for side in ("above", "at_most") if np.isfinite(condition[side])]
-                assert all(f"{bound:.12g}" in rule["text"] for bound in finite)
+                assert all(repr(bound).removesuffix(".0") in rule["text"] for bound in finite)
 
 
 def test_threshold_has_the_fewest_digits_that_part_the_rows_alike():
-    assert short_threshold(2.4999, np.array([1.0, 2.0, 3.0])) == 2.0
-    assert short_threshold(1234.567, np.array([1234.5, 1234.6])) == 1234.57
+    values = np.array([1.0, 2.0, 3.0])
+    assert short_threshold(2.4999, values, values <= 2) == 2.0
+    values = np.array([1234.5, 1234.6])
+    assert short_threshold(1234.567, values, values <= 1234.5) == 1234.57
+    values = np.array([1.0, np.nextafter(1.0, 2), 3.0])
+    assert short_threshold(1.0000001, values, values <= 1) == 1.0
+
+
+@pytest.mark.parametrize(("offset", "scale"), [(1.7e9, 1.0), (0.0, 1e120), (0.0, 1e-120)])
+def test_rules_of_columns_that_single_precision_cannot_hold(offset, scale):
+    truth = np.arange(60) % 2
+    X = offset + scale * (4.0 * truth + np.random.RandomState(0).uniform(size=60))[:, None]
+    model = make_pipeline(StandardScaler(), KMeans(2, n_init=1, random_state=0)).fit(X / scale)
+    model.predict = lambda rows: truth
+    report = ClusterReport(model, X, feature_names=["time"])
+    assert [rule["precision"] for rule in report.rules_] == [1.0, 1.0]
+    picked = rows_picked(report.rules_[1], pd.DataFrame(X, columns=["time"]))
+    assert picked.tolist() == (truth == 1).tolist()
+    assert report.differences_[1] == pytest.approx(
+        [2 * (X[truth == 1] / scale).mean() - 2 * (X / scale).mean()] / (X / scale).std()
+    )
 
 
 def test_boxes_that_touch_are_joined():

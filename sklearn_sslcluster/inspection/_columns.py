@@ -42,7 +42,7 @@ class Columns:
 
     @cached_property
     def deviation(self) -> np.ndarray:
-        return np.sqrt(column_means((self.values - self.mean) ** 2))
+        return column_deviations(self.values, self.mean)
 
     @cached_property
     def standardized(self) -> np.ndarray:
@@ -73,6 +73,14 @@ def column_means(values: np.ndarray) -> np.ndarray:
     count = given.sum(axis=0)
     total = np.where(given, values, 0.0).sum(axis=0)
     return np.divide(total, count, out=np.full(values.shape[1], np.nan), where=count > 0)
+
+
+def column_deviations(values: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Standard deviation of each column; squares of large numbers stay in range."""
+    away = values - mean
+    largest = np.abs(np.nan_to_num(away)).max(axis=0)
+    scale = np.where(largest > 0, largest, 1.0)
+    return scale * np.sqrt(column_means((away / scale) ** 2))
 
 
 def read_columns(X: Any, feature_names: Sequence[str] | None, model: Any) -> Columns:

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.model_selection import StratifiedKFold
 from sklearn.tree import DecisionTreeClassifier
 
-from ._columns import Columns
+from ._columns import Columns, column_deviations, column_means
 
 _DEPTH = 3
 _N_FOLDS = 5
@@ -107,21 +107,26 @@ def precision_recall(told: np.ndarray, inside: np.ndarray, weight: np.ndarray) -
 
 def learn_boxes(values: np.ndarray, inside: np.ndarray, weight: np.ndarray, seed: int) -> list[Box]:
     """Boxes in which most rows are of the class; if there is none, those in which it is overrepresented."""
+    # Trees see float32, in which times in seconds are all alike and large numbers are infinite.
+    mean = column_means(values)
+    deviation = column_deviations(values, mean)
+    scale = np.where(deviation > 0, deviation, 1.0)
+    Z = ((values - mean) / scale).astype(np.float32)
     for class_weight in (None, "balanced"):
         tree = DecisionTreeClassifier(
             max_depth=_DEPTH,
             min_samples_leaf=max(1, int(_SMALLEST_LEAF * inside.sum())),
             class_weight=class_weight,
             random_state=seed,
-        ).fit(values, inside, sample_weight=weight)
-        boxes = _read_boxes(tree.tree_, values)
+        ).fit(Z, inside, sample_weight=weight)
+        boxes = _read_boxes(tree.tree_, values, Z, mean, scale)
         if boxes:
             break
     return boxes
 
 
-def _read_boxes(tree: Any, values: np.ndarray) -> list[Box]:
-    """Boxes of the leaves of a tree that vote for the class; two that a split divides for nothing are one."""
+def _read_boxes(tree: Any, values: np.ndarray, Z: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> list[Box]:
+    """Boxes of the leaves that vote for the class, of a tree fitted to `Z`; those split for nothing are one."""
     boxes: list[Box] = []
 
     def is_inside(node: int) -> bool:
@@ -135,7 +140,9 @@ def _read_boxes(tree: Any, values: np.ndarray) -> list[Box]:
             boxes.append(box)
         elif tree.children_left[node] >= 0:
             column = int(tree.feature[node])
-            threshold = short_threshold(float(tree.threshold[node]), values[:, column])
+            below = Z[:, column] <= tree.threshold[node]
+            threshold = tree.threshold[node] * scale[column] + mean[column]
+            threshold = short_threshold(float(threshold), values[:, column], below)
             low, high = box.get(column, _ALWAYS)
             visit(tree.children_left[node], box | {column: (low, min(high, threshold))})
             visit(tree.children_right[node], box | {column: (max(low, threshold), high)})
@@ -155,14 +162,13 @@ def join_boxes(boxes: list[Box]) -> list[Box]:
     return boxes
 
 
-def short_threshold(threshold: float, values: np.ndarray) -> float:
-    """The number with fewest digits that parts the values as a threshold of a tree does; trees see float32."""
-    below = values.astype(np.float32) <= threshold
+def short_threshold(threshold: float, values: np.ndarray, below: np.ndarray) -> float:
+    """The number near `threshold` with fewest digits, for which the values up to it are those that are `below`."""
     for digits in range(1, 17):
         short = float(f"{threshold:.{digits}g}")
         if np.array_equal(values <= short, below):
             return short
-    return threshold
+    return float(values[below].max())
 
 
 def in_boxes(boxes: list[Box], values: np.ndarray) -> np.ndarray:
@@ -188,5 +194,12 @@ def _condition(name: str, text: tuple[str, str] | None, low: float, high: float)
     if text is not None:
         return f"{text[0]} is {text[1]}" if low >= 0 else f"{text[0]} is not {text[1]}"
     if low == -np.inf:
-        return f"{name} ≤ {high:.12g}"
-    return f"{name} > {low:.12g}" if high == np.inf else f"{low:.12g} < {name} ≤ {high:.12g}"
+        return f"{name} ≤ {_in_digits(high)}"
+    if high == np.inf:
+        return f"{name} > {_in_digits(low)}"
+    return f"{_in_digits(low)} < {name} ≤ {_in_digits(high)}"
+
+
+def _in_digits(value: float) -> str:
+    """All digits of a number, so that the text says what the rule does."""
+    return repr(value).removesuffix(".0")
