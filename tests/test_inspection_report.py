@@ -211,6 +211,18 @@ def test_rows_whose_label_the_model_would_not_give_are_listed(blobs):
     assert np.array_equal(report.confusion_, expected)
 
 
+def test_confidence_of_a_row_with_a_wrong_label_is_that_in_what_the_model_says(blobs):
+    X, y, model = blobs
+    Z = StandardScaler().fit_transform(X)
+    center = Z[model.labels_ == 0].mean(axis=0)
+    row = np.flatnonzero(model.labels_ == 0)[np.linalg.norm(Z[model.labels_ == 0] - center, axis=1).argmin()]
+    wrong = y.copy()
+    wrong[row] = 1
+    report = ClusterReport(model, X, wrong)
+    assert report.disagreeing_rows_.tolist() == [row]
+    assert report.confidence_[row] > 0.9
+
+
 def test_label_that_the_model_does_not_know_is_no_disagreement(blobs):
     X, y, model = blobs
     report = ClusterReport(model, X, np.where(y == -1, 77, y))

@@ -183,7 +183,8 @@ def _comparison(report: Any) -> str:
             [f"{row:,}", safe(report.labels_[row]), safe(said), _number(report.confidence_[row])]
             for row, said in zip(shown, report._said.tolist(), strict=False)
         ]
-        caption = f"{len(disagreeing):,} labeled rows that the model would name otherwise, the most confident first"
+        rows = "row" if len(disagreeing) == 1 else "rows"
+        caption = f"{len(disagreeing):,} labeled {rows} that the model would name otherwise, the most confident first"
         if len(disagreeing) > len(shown):
             caption += f"; the first {len(shown)}"
         wrong = _table(caption, ["row", "label", "model says", "confidence"], cells)

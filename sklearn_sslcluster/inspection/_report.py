@@ -71,8 +71,9 @@ class ClusterReport:
         to hold. ``"precision"`` and ``"recall"`` are those on held-out folds, of rules learned from the other folds;
         ``"precision_all_rows"`` and ``"recall_all_rows"`` those of the rule itself.
     confidence_ : ndarray of shape (n_samples,)
-        The largest ``predict_proba``; without it, one minus the ratio of the distances to the mean of the own and of
-        the nearest other class, in standardized columns, and no less than 0.
+        How sure the model is of what it says: the largest ``predict_proba``; without it, one minus the ratio of the
+        distances to the mean of the class that it says and of the nearest other one, in standardized columns, and no
+        less than 0.
     confidence_kind_ : {"predict_proba", "margin"}
         Which of the two.
     confusion_ : ndarray of shape (n_labels, n_classes)
@@ -145,7 +146,7 @@ class ClusterReport:
         if n_bootstraps and not found.is_novel.all() and not found.labels.n_known:
             raise ValueError("n_bootstraps refits the model, which knows classes: give the labels y of its fit.")
         self._describe_classes(columns, found, n_prototypes)
-        self.confidence_, self.confidence_kind_ = confidence_of(model, X, columns, found.codes)
+        self.confidence_, self.confidence_kind_ = confidence_of(model, X, columns, found.predicted)
         self._compare(found)
         rows = sample_rows(columns, found.codes, _MAX_RULE_ROWS, random_state)
         self.rules_ = _describe_rules(rows, columns, len(found.names), int(random_state.randint(2**31 - 1)))
