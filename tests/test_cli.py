@@ -583,3 +583,34 @@ def test_entry_point_refuses_in_one_line():
 
 def test_main_is_what_the_room_offers():
     assert cli.__all__ == ["main"]
+
+
+def test_report_is_a_page_about_the_classes_in_units_of_the_table(table, capsys):
+    assert discover("--report", "report.html", "-o", "labeled.csv") == 0
+    assert "report.html: a page about the classes" in capsys.readouterr().out
+    page = Path("report.html").read_text(encoding="utf-8")
+    assert page.startswith("<!DOCTYPE html>")
+    assert all(name in page for name in ("income", "city", "novel_0", "novel_1", "007", "SemiSupervisedKMeans"))
+    sizes = result("labeled.csv")["segment_discovered"].value_counts()
+    for name, size in sizes.items():
+        assert re.search(rf"class {name}: {size} rows", page)
+
+
+def test_report_shows_text_of_the_table_as_text(table):
+    hostile = "<script>alert(1)</script>"
+    frame = table.rename(columns={"income": hostile})
+    frame["city"] = frame["city"].replace("Oslo", hostile)
+    frame["segment"] = frame["segment"].replace("007", hostile)
+    frame.to_csv("customers.csv", index=False)
+    assert discover("--report", "report.html") == 0
+    page = Path("report.html").read_text(encoding="utf-8")
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;alert(1)") >= 3
+
+
+def test_report_of_empty_cells(table):
+    table.loc[::7, "income"] = ""
+    table.loc[::5, "city"] = ""
+    table.to_csv("customers.csv", index=False)
+    assert discover("--report", "report.html") == 0
+    assert "Missing numbers" in Path("report.html").read_text(encoding="utf-8")

@@ -218,3 +218,29 @@ def test_error_of_an_estimator_is_one_line(table, capsys, monkeypatch):
     monkeypatch.setattr(SemiSupervisedKMeans, "fit", fail)
     assert discover() == 2
     assert error_of(capsys) == "sslcluster: error: Input X is bad.\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("none/report.html", "there is no folder none to write report.html to"),
+        ("report.txt", "report.txt should be a page, with a name that ends in .html"),
+        ("customers.csv", "customers.csv is already a file of this command"),
+    ],
+)
+def test_report_that_cannot_be_written_is_refused_before_the_fit(table, capsys, path, message):
+    before = Path("customers.csv").read_bytes()
+    assert discover("--report", path) == 2
+    assert message in error_of(capsys)
+    assert Path("customers.csv").read_bytes() == before
+
+
+def test_failure_while_the_report_is_written_leaves_no_file(table, capsys, monkeypatch):
+    def fail(report, path):
+        Path(path).write_text("half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr("sklearn_sslcluster.inspection.ClusterReport.to_html", fail)
+    assert discover("--report", "report.html", "-o", "labeled.csv") == 2
+    assert "disk full" in error_of(capsys)
+    assert [path.name for path in Path().iterdir()] == ["customers.csv"]

@@ -21,6 +21,7 @@ from sklearn.utils.estimator_checks import check_estimator, parametrize_with_che
 
 from sklearn_sslcluster.datasets import make_partially_labeled_blobs
 from sklearn_sslcluster.discovery import SemiSupervisedKMeans
+from sklearn_sslcluster.inspection import ClusterReport
 from sklearn_sslcluster.neural import NeuralMixin
 from sklearn_sslcluster.utils import all_estimators
 from sklearn_sslcluster.utils.estimator_checks import parametrize_with_partial_label_checks
@@ -196,3 +197,18 @@ def test_documentation_link_leads_to_the_public_name(name):
     assert getattr(import_module(room), name) is cls
     link = quick_instance(name)._get_doc_link()
     assert link.endswith(f"/{room}.{name}.html")
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+@pytest.mark.filterwarnings("ignore")
+def test_report_describes_the_classes_of_every_estimator(name):
+    X, y, _ = make_partially_labeled_blobs(80, n_known=3, n_novel=1, labeled_fraction=0.5, random_state=0)
+    names = np.array(["a", "b", "c", None], dtype=object)[y]
+    model = quick_instance(name)
+    if "random_state" in model.get_params():
+        model.set_params(random_state=0)
+    report = ClusterReport(model.fit(X, names), X, names, random_state=0)
+    assert set(model.predict(X)) <= set(report.classes_)
+    assert report.classes_[~report.is_novel_].tolist() == ["a", "b", "c"]
+    assert report.labels_[y >= 0].tolist() == names[y >= 0].tolist()
+    assert report._repr_html_().count("<details") == len(report.classes_) + 1

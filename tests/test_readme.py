@@ -16,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 import sklearn_sslcluster.auto
 import sklearn_sslcluster.deep
 import sklearn_sslcluster.discovery
+import sklearn_sslcluster.inspection
 import sklearn_sslcluster.mixture
 import sklearn_sslcluster.model_selection
 import sklearn_sslcluster.quantization
@@ -104,6 +105,7 @@ def test_commands_are_those_of_the_checks(path):
         sklearn_sslcluster.auto,
         sklearn_sslcluster.deep,
         sklearn_sslcluster.discovery,
+        sklearn_sslcluster.inspection,
         sklearn_sslcluster.mixture,
         sklearn_sslcluster.model_selection,
         sklearn_sslcluster.quantization,

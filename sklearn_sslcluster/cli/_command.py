@@ -14,10 +14,11 @@ from .. import __version__
 from ._columns import known_features, read_features, read_labels
 from ._messages import Refusal, aligned, listed, note, one_line, require, show, warnings_as_notes
 from ._model import METHODS, OPTIONS, fit, load_model, note_unseen, save_model
-from ._report import accuracy_lines, files_lines, report
+from ._report import accuracy_lines, files_lines, report, write_page
 from ._tables import (
     added_names,
     check_columns,
+    check_page,
     check_targets,
     read_table,
     replacing,
@@ -72,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--scale", choices=["standard", "none"], help="none: all columns of numbers have one unit (default: standard)")
     add("--seed", metavar="N", type=_seed, default=0, help="seed of the random starts (default: %(default)s)")
     add("--model", metavar="FILE", help="save the model to this file, for: sslcluster predict")
+    add("--report", metavar="FILE", help="write a page about the classes to this .html file")
     add("--demo", action="store_true", help="run on handwritten digits, five of them unnamed; needs no file")
     add("--quiet", action="store_true", help="show no progress")
     discover.set_defaults(run=_discover)
@@ -118,7 +120,8 @@ def _discover(args: argparse.Namespace) -> None:
     frame, truth = _table_and_truth(args)
     check_columns(frame, args.table, [args.label, *args.id])
     added = added_names(frame, args.table, args.label, args.output_prefix)
-    check_targets([args.output, args.model], [args.table], args.output)
+    check_targets([args.output, args.model, args.report], [args.table], args.output)
+    check_page(args.report)
     if args.model:
         require("skops")
     if args.time_budget is not None and args.method != "auto":
@@ -136,10 +139,12 @@ def _discover(args: argparse.Namespace) -> None:
             write_table(result, args.output, files.enter_context(replacing(args.output)))
         if args.model:
             save_model(pipeline, features, args, files.enter_context(replacing(args.model)))
+        if args.report:
+            write_page(pipeline, features, labels, args, files.enter_context(replacing(args.report)))
     show(report(pipeline, Z, features, labels, args))
     if truth is not None:
         show(accuracy_lines(truth, labels, clusters))
-    show(files_lines(added, args.output, args.model))
+    show(files_lines(added, args.output, args.model, args.report))
 
 
 def _table_and_truth(args: argparse.Namespace) -> tuple[Any, np.ndarray | None]:

@@ -163,7 +163,14 @@ def accuracy_lines(truth: np.ndarray, labels: np.ndarray, clusters: Any) -> list
     ]
 
 
-def files_lines(added: tuple[str, str], output: str | None, model: str | None) -> list[str]:
+def write_page(pipeline: Any, features: Features, labels: np.ndarray, args: Namespace, target: str) -> None:
+    """The page about the classes, in the units of the table."""
+    from ..inspection import ClusterReport
+
+    ClusterReport(pipeline, features.frame(), labels, random_state=args.seed).to_html(target)
+
+
+def files_lines(added: tuple[str, str], output: str | None, model: str | None, page: str | None = None) -> list[str]:
     """Where the results went."""
     columns = f"'{added[0]}' and '{added[1]}'"
     lines = [
@@ -172,4 +179,6 @@ def files_lines(added: tuple[str, str], output: str | None, model: str | None) -
     ]
     if model:
         lines.append(f"{model}: the model; it names new rows by: sslcluster predict TABLE --model {model}")
+    if page:
+        lines.append(f"{page}: a page about the classes, for a browser")
     return lines

@@ -152,3 +152,9 @@ def check_targets(targets: list[str | None], sources: list[str | None], table: s
             raise Refusal(f"there is no folder {folder} to write {name} to")
         if os.path.exists(path) and not os.path.isfile(path):
             raise Refusal(f"{path} is not a file that can be written")
+
+
+def check_page(path: str | None) -> None:
+    """Refuse a page whose name does not say that it is one."""
+    if path and os.path.splitext(path)[1].lower() not in (".html", ".htm"):
+        raise Refusal(f"{path} should be a page, with a name that ends in .html")
