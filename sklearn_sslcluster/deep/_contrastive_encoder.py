@@ -114,10 +114,11 @@ class ContrastiveEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Neur
     contrastive learning [8]_), one drawn for each row in "groco", the mean of the class in "vicreg".
 
     Departures: [1]_ draws 0.6 of the columns anew, and has a temperature of 1 and one direction of the loss; [5]_
-    compares with a steepness of 1, here the inverse of `temperature`. Masks of "correlated-mask" and "subset" are
-    drawn for a batch, since a network would know two views of a row by masks drawn for each; masked entries hold the
-    mean of their column. Clusters of "one-per-cluster" have equal sizes, without which batches of [7]_ hold rows of the
-    same cluster as soon as the small clusters have run out.
+    compares with a steepness of 1, here the inverse of `temperature`, and takes negatives from the view of the anchor,
+    here from the other, so that positives and negatives are seen through the same mask. Masks of "correlated-mask" and
+    "subset" are drawn for a batch, since a network would know two views of a row by masks drawn for each; masked
+    entries hold the mean of their column. Clusters of "one-per-cluster" have equal sizes, without which batches of
+    [7]_ hold rows of the same cluster as soon as the small clusters have run out.
 
     An encoder whose projections lie all but in one place, and did not at the start, has collapsed: the weights of the
     start are kept, with a warning.

@@ -83,7 +83,8 @@ class GroupOrdering(ViewObjective):
     temperature : float
         Its inverse is the steepness of comparisons.
     n_negatives : int
-        Most similar rows of the batch that serve as negatives.
+        Most similar rows of the batch, in the other view, that serve as negatives: of the own view they would share the
+        mask of the anchor, which the positive has not.
     """
 
     def __init__(
@@ -104,12 +105,12 @@ class GroupOrdering(ViewObjective):
         related = torch.eye(len(codes), dtype=torch.bool, device=codes.device)
         related = related | ((codes[:, None] == codes) & (codes[:, None] >= 0))
         # Partners do not move: anchors come to them.
-        near, far = anchors @ others.detach().T, anchors @ anchors.detach().T
+        near = anchors @ others.detach().T
         n_negatives = min(self.n_negatives, int((~related).sum(dim=1).min()))
         if not n_negatives:
             # Rows of one class only have nothing to be apart from.
             return 0.0 * anchors.sum()
-        negatives = far.masked_fill(related, -torch.inf).topk(n_negatives, dim=1).values.flip(1)
+        negatives = near.masked_fill(related, -torch.inf).topk(n_negatives, dim=1).values.flip(1)
         positives = near.diagonal()[:, None]
         if related.sum() > len(related):
             # Beside its other view, that of a row of its known class; rows without one have their own twice.
