@@ -7,6 +7,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
+from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GroupKFold, PredefinedSplit, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -171,3 +172,9 @@ def test_groups_can_be_kept_together_by_folds_made_before():
     groups = np.arange(len(Y)) // 20
     folds = list(GroupKFold(3).split(X, Y, groups))
     assert evaluate(None, cv=folds).scores.shape == (3, 3, 2)
+
+
+def test_encoder_that_is_fitted_already_stays_as_it_is():
+    frozen = FrozenEstimator(PCA(8, random_state=0).fit(X[:200]))
+    result = evaluate_representation(frozen, X, Y, label_fractions=[0.1], cv=2, n_repeats=1, random_state=0)
+    assert result.mean[0] > 0.7

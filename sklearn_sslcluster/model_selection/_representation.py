@@ -241,7 +241,7 @@ def _evaluate_fold(
     plan: _Protocol, X: Any, X_ood: Any, codes: np.ndarray, train: np.ndarray, test: np.ndarray, seed: int
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """(scores of each fraction and draw, numbers of labels, area under the curve) of one fold."""
-    encoder = None if plan.encoder is None else clone(plan.encoder).fit(_safe_indexing(X, train))
+    encoder = None if plan.encoder is None else clone(plan.encoder).fit(_safe_indexing(X, train), None)
     Z_train, Z_test = _embed(encoder, _safe_indexing(X, train)), _embed(encoder, _safe_indexing(X, test))
     scaler = StandardScaler(with_mean=not issparse(Z_train)).fit(Z_train)
     area = np.nan
