@@ -214,10 +214,10 @@ class ManifoldLinearizingClustering(
     >>> import numpy as np
     >>> from sklearn_sslcluster.deep import ManifoldLinearizingClustering
     >>> rng = np.random.RandomState(0)
-    >>> planes = [rng.normal(size=(40, 2)) @ rng.normal(size=(2, 6)) for _ in range(2)]
+    >>> planes = [rng.normal(size=(100, 2)) @ rng.normal(size=(2, 12)) for _ in range(2)]
     >>> model = ManifoldLinearizingClustering(2, encoder="identity", max_epochs=5, random_state=0)
     >>> labels = model.fit_predict(np.vstack(planes))
-    >>> len(set(labels[:40])), len(set(labels[40:]))
+    >>> len(set(labels[:100])), len(set(labels[100:]))
     (1, 1)
     """
 

@@ -89,7 +89,8 @@ class _Net(NeuralNet):
     @property
     def has_weights(self) -> bool:
         """Whether there is anything to learn by gradients."""
-        return any(True for _ in super().get_all_learnable_params())
+        # A list: an interrupt while a generator is closed would be lost.
+        return bool(list(super().get_all_learnable_params()))
 
     def get_all_learnable_params(self) -> Any:
         """Those of network and objective; one without entries where there are none, which optimizers refuse."""
