@@ -20,6 +20,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_sslcluster import neural
 from sklearn_sslcluster.deep import ContrastiveEncoder, NetworkSettings
+from sklearn_sslcluster.metrics import clustering_accuracy
 from sklearn_sslcluster.utils import trusted_types
 
 QUICK = {"max_epochs": 3, "random_state": 0}
@@ -219,10 +220,11 @@ def test_embedding_sizes_and_settings_out_of_range_are_refused(rows):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_two_groups_in_one_direction_are_no_collapse(seed):
-    X, _ = make_blobs(200, n_features=10, centers=2, random_state=seed)
+    X, y = make_blobs(200, n_features=10, centers=2, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        ContrastiveEncoder(max_epochs=60, random_state=0).fit(X)
+        Z = ContrastiveEncoder(max_epochs=60, random_state=0).fit(X).transform(X)
+    assert clustering_accuracy(y, KMeans(2, n_init=3, random_state=0).fit_predict(Z)) == 1
 
 
 def test_narrow_tables_are_told(rows):
