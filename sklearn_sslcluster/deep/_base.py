@@ -31,12 +31,8 @@ from ..numerics import (
     pose_problem,
     solve,
 )
+from ._pretraining import held_out_share, pretraining
 
-# Rows held out to monitor reconstruction, and the fewest rows of a table for that.
-_VALIDATION_SHARE, _FEWEST_FOR_VALIDATION = 0.1, 100
-_PRETRAIN_PATIENCE = 10
-# Noise on the rows of the autoencoder, in units of the width of a column.
-_NOISE = 1.0
 _STEPS_BETWEEN = 30
 # Rows by whose neighbors clusters are judged.
 _MOST_JUDGED = 5000
@@ -103,7 +99,7 @@ class BaseDeepClustering(NeuralMixin, BaseCenterEstimator):
             neural.build_autoencoder(self.encoder, *Z.shape, self.embedding_size, seed),
             self._phases(task.objective, len(Z)),
             seed,
-            validation_share=_VALIDATION_SHARE if len(Z) >= _FEWEST_FOR_VALIDATION else 0.0,
+            validation_share=held_out_share(len(Z)),
             on_epoch=lambda now: step(lambda: now(so_far)),
         )
 
@@ -122,17 +118,7 @@ class BaseDeepClustering(NeuralMixin, BaseCenterEstimator):
     def _phases(self, objective: Any, n_rows: int) -> list:
         # Clusters are looked at again after about 30 steps, as for small tables in the papers.
         refresh_every = max(1, round(_STEPS_BETWEEN / max(n_rows / self.batch_size, 1)))
-        phases = []
-        if self.max_pretrain_epochs and self.encoder != "identity":
-            phases.append(
-                neural.Phase(
-                    "pretrain",
-                    neural.Reconstruction(_NOISE),
-                    self.max_pretrain_epochs,
-                    patience=_PRETRAIN_PATIENCE,
-                    restore_best=True,
-                )
-            )
+        phases = pretraining(self.encoder, self.max_pretrain_epochs)
         joint = neural.Phase(
             "joint",
             objective,

@@ -16,13 +16,8 @@ from ..base import EstimatorMixin, fit_method
 from ..engine import fit_progress
 from ..labels import warn_user
 from ..neural import NeuralMixin
+from ._pretraining import held_out_share, pretraining
 from ._views import VIEWS, make_sampler, make_views
-
-# Rows held out to monitor the loss, and the fewest rows of a table for that.
-_VALIDATION_SHARE, _FEWEST_FOR_VALIDATION = 0.1, 100
-_PRETRAIN_PATIENCE = 10
-# Noise on the rows of the autoencoder, in units of the width of a column.
-_NOISE = 1.0
 
 
 class ContrastiveEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralMixin, EstimatorMixin, BaseEstimator):
@@ -257,7 +252,7 @@ class ContrastiveEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Neur
                 neural.build_projected(self.encoder, *Z.shape, (self.embedding_size, self.projection_size), seed),
                 self._phases(self._objective(views, Z), sampler),
                 seed,
-                validation_share=_VALIDATION_SHARE if len(Z) >= _FEWEST_FOR_VALIDATION else 0.0,
+                validation_share=held_out_share(len(Z)),
                 on_epoch=lambda now: step(lambda: now(lambda reached: self._fitted(reached, Z)[0] | scale)),
             )
         fitted, collapsed = self._fitted(trained, Z)
@@ -297,18 +292,10 @@ class ContrastiveEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Neur
         return neural.NTXent(views, Z, self.temperature)
 
     def _phases(self, objective: Any, sampler: Any) -> list:
-        phases = []
-        if self.max_pretrain_epochs and self.encoder != "identity":
-            reconstruction = neural.Reconstruction(_NOISE)
-            phases.append(
-                neural.Phase(
-                    "pretrain", reconstruction, self.max_pretrain_epochs, patience=_PRETRAIN_PATIENCE, restore_best=True
-                )
-            )
         contrast = neural.Phase(
             "contrast", objective, self.max_epochs, patience=self.patience, restore_best=True, sampler=sampler
         )
-        return [*phases, contrast]
+        return [*pretraining(self.encoder, self.max_pretrain_epochs), contrast]
 
     def _check_rows(self, X: Any, *, reset: bool = False) -> np.ndarray:
         return self._validate_rows(X, reset=reset, dtype=[np.float64, np.float32])

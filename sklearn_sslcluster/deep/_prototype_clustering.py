@@ -8,7 +8,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.special import expit, softmax
+from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
@@ -23,13 +23,11 @@ from ..labels import PartialLabels, decode, warn_user
 from ..neural import NeuralMixin
 from ..numerics import nearest_neighbors, quantiles_by_class
 from ._embedding_clusters import EmbeddedRows, choose_k, draw_rows, possible_numbers
+from ._pretraining import held_out_share, pretraining
 from ._prototype_classes import JudgedRows, PrototypeClasses, class_means, in_order, join_prototypes, judge
+from ._references import novelty
 from ._views import VIEWS, make_views
 
-_VALIDATION_SHARE, _FEWEST_FOR_VALIDATION = 0.1, 100
-_PRETRAIN_PATIENCE = 10
-# Noise on the rows of the autoencoder, in units of the width of a column.
-_NOISE = 1.0
 # Prototypes for each class, the fewest rows for one, and the number where that of classes is not given.
 _PROTOTYPES_PER_CLASS, _ROWS_PER_PROTOTYPE, _PROTOTYPES_OF_AUTO = 10, 8, 100
 # Heads of "kmeans": shares of the number of prototypes.
@@ -294,7 +292,7 @@ class PrototypeClustering(
                 neural.build_autoencoder(self.encoder, *task.trained.shape, self.embedding_size, task.seed),
                 self._phases(task.objective),
                 task.seed,
-                validation_share=_VALIDATION_SHARE if len(task.trained) >= _FEWEST_FOR_VALIDATION else 0.0,
+                validation_share=held_out_share(len(task.trained)),
                 on_epoch=lambda now: step(lambda: now(so_far)),
             )
         fitted, collapsed = self._fitted_attributes(task, trained)
@@ -377,13 +375,8 @@ class PrototypeClustering(
             that of a known one: above one half exactly where ``predict`` names a novel class. 0 everywhere if no novel
             class was found, 1 if no class is known.
         """
-        similarities = self._similarities(X)
-        n_known = len(self.classes_) - len(self.novel_classes_)
-        if n_known in (0, similarities.shape[1]):
-            return np.full(len(similarities), 0.0 if n_known else 1.0)
-        lead = similarities[:, n_known:].max(axis=1) - similarities[:, :n_known].max(axis=1)
-        score = expit(lead / self.temperature)
-        return np.where(lead > 0, np.maximum(score, np.nextafter(0.5, 1)), np.minimum(score, 0.5))
+        log_odds = self._similarities(X) / self.temperature
+        return novelty(log_odds, len(self.classes_) - len(self.novel_classes_))
 
     def score(self, X: Any, y: Any = None) -> float:
         """Mean silhouette width of the predicted classes among the rows, on at most 5,000 fixed distinct ones.
@@ -464,21 +457,8 @@ class PrototypeClustering(
         return np.log(prior / prior.sum())
 
     def _phases(self, objective: Any) -> list:
-        phases = []
-        if self.max_pretrain_epochs and self.encoder != "identity":
-            phases.append(
-                neural.Phase(
-                    "pretrain",
-                    neural.Reconstruction(_NOISE),
-                    self.max_pretrain_epochs,
-                    patience=_PRETRAIN_PATIENCE,
-                    restore_best=True,
-                )
-            )
-        return [
-            *phases,
-            neural.Phase("joint", objective, self.max_epochs, refresh_every=1, tol=self.tol, hold_out=False),
-        ]
+        joint = neural.Phase("joint", objective, self.max_epochs, refresh_every=1, tol=self.tol, hold_out=False)
+        return [*pretraining(self.encoder, self.max_pretrain_epochs), joint]
 
     def _fitted_attributes(self, task: _Task, trained: Any) -> tuple[dict[str, Any], bool]:
         """(all fitted attributes, whether the training has collapsed)."""

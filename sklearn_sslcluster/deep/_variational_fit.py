@@ -12,11 +12,10 @@ from .. import neural
 from ..labels import PartialLabels, decode
 from ..numerics import quantiles_by_class
 from ._columns import Standard, fitted_columns, measure, shares_noise, training_table
+from ._pretraining import held_out_share
 from ._variational_model import LatentMixture, VariationalModel, in_order
 from ._variational_start import VariationalStart
 
-# Rows held out to monitor the objective, and the fewest rows of a table for that.
-_VALIDATION_SHARE, _FEWEST_FOR_VALIDATION = 0.1, 100
 _PATIENCE, _JOINT_PATIENCE = 10, 20
 # Epochs between two looks at the clusters.
 _REFRESH_EVERY = 5
@@ -70,7 +69,7 @@ class VariationalFit:
             self.network,
             self._phases(),
             self.seed,
-            validation_share=_VALIDATION_SHARE if len(self.Z) >= _FEWEST_FOR_VALIDATION else 0.0,
+            validation_share=held_out_share(len(self.Z)),
             on_epoch=lambda now: step(lambda: now(self._attributes_so_far)),
         )
 
