@@ -2,6 +2,7 @@
 
 import pickle
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -75,6 +76,62 @@ def collapsed_share(balance):
 def test_balance_keeps_rows_from_falling_to_one_prototype():
     assert collapsed_share(0.0) == 1
     assert collapsed_share(1.0) < 0.5
+
+
+class ToOwnPrototype(neural.ClusteredViews):
+    """DeepCluster-v2 without the comparison with other prototypes."""
+
+    def _of(self, first, second, index):
+        own = self.prototypes_0[self.codes_0[index]].repeat(2, 1)
+        return -(torch.cat([first, second]) * own).sum(dim=1).mean() / self.settings.temperature
+
+
+class PositivesAlone(neural.SeveralPrototypes):
+    """MLCD without the sum over negatives."""
+
+    def _of(self, first, second, index):
+        scores = torch.cat([first, second]) @ unit(self.prototypes_0).T / self.settings.temperature
+        return -scores.gather(1, self.nearest[index].repeat(2, 1)).mean()
+
+
+class WithoutBalance(neural.SwappedPrediction):
+    """SwAV without masses of prototypes."""
+
+    def __init__(self, views, X, settings):
+        super().__init__(views, X, replace(settings, balance=0.0))
+
+
+def spread_after_training(kind):
+    """Spread of the embedding of normal rows: what share of its mean square is variance."""
+    rows = np.random.RandomState(0).randn(128, 6).astype(np.float32)
+    batch = neural.Batch(torch.as_tensor(rows), torch.arange(128), torch.full((128,), -1))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        encoder = torch.nn.Sequential(torch.nn.Linear(6, 32), torch.nn.Tanh(), torch.nn.Linear(32, 4))
+        given = neural.PrototypeSettings((6,), 0.1, 0)
+        joint = kind(neural.Corruption(0.3), rows, given)
+        joint.start(encoder(batch.rows).detach())
+        optimizer = torch.optim.Adam([*encoder.parameters(), *joint.parameters()], 1e-2)
+        for step in range(100):
+            if step % 5 == 0:
+                joint.refresh(encoder(batch.rows).detach())
+            optimizer.zero_grad()
+            joint.loss(batch, torch.nn.ModuleDict({"encoder": encoder})).backward()
+            optimizer.step()
+        return neural.spread(unit(encoder(batch.rows).detach()).numpy())
+
+
+@pytest.mark.parametrize(
+    ("kind", "naive"),
+    [
+        (neural.ClusteredViews, ToOwnPrototype),
+        (neural.SeveralPrototypes, PositivesAlone),
+        (neural.SwappedPrediction, WithoutBalance),
+    ],
+)
+def test_rows_stay_apart_where_the_naive_objective_collapses(kind, naive):
+    assert spread_after_training(kind) > 0.15
+    assert spread_after_training(naive) < 0.05
 
 
 def test_several_prototypes_are_the_nearest_ones():
