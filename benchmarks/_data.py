@@ -84,6 +84,16 @@ def study_tables(folder: Path | None) -> dict[str, tuple[np.ndarray, np.ndarray]
     }
 
 
+def keel_table(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Standardized columns and classes of a file of the KEEL repository; without classes of fewer than ten rows."""
+    lines = [line.strip() for line in path.read_text(errors="ignore").splitlines()]
+    cells = [[cell.strip() for cell in line.split(",")] for line in lines if line and not line.startswith("@")]
+    y = np.unique([entry[-1] for entry in cells], return_inverse=True)[1]
+    X = np.array([[float(cell) for cell in entry[:-1]] for entry in cells])
+    X, y = X[np.bincount(y)[y] >= 10], y[np.bincount(y)[y] >= 10]
+    return StandardScaler().fit_transform(X[:, X.std(axis=0) > 0]), np.unique(y, return_inverse=True)[1]
+
+
 def mean_std(values: list[float]) -> str:
     """Mean and standard deviation in percent."""
     return f"{100 * np.mean(values):.1f}±{100 * np.std(values):.1f}"

@@ -23,7 +23,7 @@ from sklearn.datasets import load_breast_cancer, load_wine, make_moons
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks._data import PUBLISHED, Split, add_data_option, mean_std, published_split, study_tables
+from benchmarks._data import PUBLISHED, Split, add_data_option, keel_table, mean_std, published_split, study_tables
 from sklearn_sslcluster.auto import NovelClassDiscovery
 from sklearn_sslcluster.auto._candidates import default_candidates, expand, prepared
 from sklearn_sslcluster.auto._members import member_novel_codes
@@ -119,15 +119,6 @@ def accuracies_in_hindsight(split: Split) -> dict[str, float]:
             continue
         out[f"{candidate.name} {candidate.params}"] = clustering_accuracy(split.y_test[new], found)
     return out
-
-
-def keel_table(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    lines = [line.strip() for line in path.read_text(errors="ignore").splitlines()]
-    cells = [[cell.strip() for cell in line.split(",")] for line in lines if line and not line.startswith("@")]
-    y = np.unique([entry[-1] for entry in cells], return_inverse=True)[1]
-    X = np.array([[float(cell) for cell in entry[:-1]] for entry in cells])
-    X, y = X[np.bincount(y)[y] >= 10], y[np.bincount(y)[y] >= 10]
-    return StandardScaler().fit_transform(X[:, X.std(axis=0) > 0]), np.unique(y, return_inverse=True)[1]
 
 
 def random_tables(data: Path | None, keel: Path | None) -> dict[str, tuple[np.ndarray, np.ndarray]]:
