@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 from scipy.linalg import LinAlgError, eigh
 
+# As if this much memory were free on the CPU, where larger blocks are no faster.
+_HOST_BYTES = 2**28
+
 
 @dataclass(frozen=True)
 class NumpyBackend:
@@ -44,6 +47,11 @@ class TorchBackend:
     def asarray(self, values: np.ndarray, dtype: str = "float64") -> Any:
         return self.xp.tensor(np.asarray(values), dtype=getattr(self.xp, dtype), device=self.device)
 
+    def from_rows(self, values: np.ndarray) -> Any:
+        """Rows as they are; on the CPU without a copy, where torch can."""
+        writable = np.ascontiguousarray(values) if values.flags.writeable else np.array(values)
+        return self.xp.as_tensor(writable).to(self.device)
+
     def numpy(self, values: Any) -> np.ndarray:
         return values.detach().cpu().numpy().astype(np.float64)
 
@@ -52,6 +60,19 @@ class TorchBackend:
         values, vectors = self.xp.linalg.eigh(matrix)
         size = matrix.shape[0]
         return values[size - n_pairs :], vectors[:, size - n_pairs :]
+
+    @property
+    def out_of_memory(self) -> type[BaseException]:
+        return self.xp.OutOfMemoryError
+
+    def free_bytes(self) -> int:
+        """Memory of the device that is free."""
+        return self.xp.cuda.mem_get_info(self.device)[0] if self.device.startswith("cuda") else _HOST_BYTES
+
+    def release(self) -> None:
+        """Give memory back that torch holds on to."""
+        if self.device.startswith("cuda"):
+            self.xp.cuda.empty_cache()
 
 
 def array_backend(device: str | None) -> NumpyBackend | TorchBackend:

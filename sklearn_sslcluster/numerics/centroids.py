@@ -15,6 +15,7 @@ import numpy as np
 from scipy.sparse import csr_array, issparse
 from sklearn.metrics.pairwise import euclidean_distances
 
+from .device_steps import has_kernel, lloyd_on_device, lloyd_row_bytes
 from .distinct import RowSource, free_weight
 
 try:
@@ -188,6 +189,7 @@ def measure_anchors(source: RowSource, n_known: int, shift: np.ndarray | None) -
     return Anchors(sums, weight, max(float(squares) - between, 0.0))
 
 
+@has_kernel(lloyd_on_device, lloyd_row_bytes)
 def lloyd_statistics(block: Any, row_data: tuple, parameters: tuple[np.ndarray, np.ndarray | None]) -> tuple:
     """(sums, weights) of the free rows nearest to each center."""
     centers, shift = parameters

@@ -14,6 +14,7 @@ import numpy as np
 from scipy.sparse import issparse
 
 from .centroids import shifted
+from .device_steps import expectation_on_device, expectation_row_bytes, has_kernel
 from .distinct import free_weight
 from .gaussians import (
     Gaussians,
@@ -32,6 +33,7 @@ _MOMENT_ROWS = 1024
 _SMALLEST = np.finfo(np.float64).tiny
 
 
+@has_kernel(expectation_on_device, expectation_row_bytes)
 def expectation_statistics(block: Any, row_data: tuple, evaluation: Evaluation) -> tuple:
     """(log likelihood, weights, sums, second moments) of the free rows.
 
