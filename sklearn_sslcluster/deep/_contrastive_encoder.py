@@ -49,7 +49,8 @@ class ContrastiveEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Neur
     temperature : float, default=0.2
         Divides the cosines of "ntxent" and "groco".
     n_negatives : int, default=10
-        Negatives of a row in "groco"; time and memory of a step grow with their third power.
+        Negatives of a row in "groco"; time and memory of a step grow with their third power. With one or two, rows may
+        collapse to one place.
     projection_size : int, default=64
         Columns of the projection.
     encoder : None, "identity", NetworkSettings or torch.nn.Module subclass, default=None
