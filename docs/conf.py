@@ -50,7 +50,12 @@ html_theme = "pydata_sphinx_theme"
 html_title = "sklearn-sslcluster"
 html_static_path = ["_static"]
 html_css_files = ["style.css"]
-html_theme_options = {"show_prev_next": False, "secondary_sidebar_items": ["page-toc"]}
+# Pages of wide tables leave out the table of contents at the side.
+WIDE_PAGES = ("benchmarks", "coming_from", "user_guide/choose")
+html_theme_options = {
+    "show_prev_next": False,
+    "secondary_sidebar_items": {"**": ["page-toc"], **{page: [] for page in WIDE_PAGES}},
+}
 html_sidebars = {"index": [], "benchmarks": [], "changelog": [], "coming_from": []}
 
 

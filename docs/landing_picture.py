@@ -46,14 +46,14 @@ def _draw(digits, labels, places, ink, unknown):
         center = np.median(places[members], axis=0)
         picture = digits.data[members].mean(axis=0).reshape(8, 8)
         box = AnnotationBbox(
-            OffsetImage(picture, zoom=3, cmap="gray_r"),
+            OffsetImage(picture, zoom=3.5, cmap="gray_r"),
             center,
             pad=0.1,
             bboxprops={"edgecolor": colors[name], "linewidth": 2},
         )
         after.add_artist(box)
-    before.set_title("what is known", color=ink)
-    after.set_title("what is found", color=ink)
+    before.set_title("what is known", color=ink, fontsize=16)
+    after.set_title("what is found", color=ink, fontsize=16)
     for ax in (before, after):
         ax.set_axis_off()
     return figure
