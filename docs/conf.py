@@ -2,8 +2,13 @@
 
 import inspect
 import re
+import sys
+from pathlib import Path
 
 import sklearn_sslcluster
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
 
 project = "sklearn-sslcluster"
 author = "the sklearn-sslcluster developers"
@@ -16,10 +21,15 @@ extensions = [
     "sphinx.ext.mathjax",
     "numpydoc",
     "sphinx_gallery.gen_gallery",
+    "sphinx_copybutton",
+    "myst_parser",
 ]
 templates_path = ["_templates"]
 exclude_patterns = ["_build", "auto_examples/**.ipynb", "auto_examples/**.py"]
 default_role = "literal"
+
+copybutton_prompt_text = r">>> |\.\.\. "
+copybutton_prompt_is_regexp = True
 
 autosummary_generate = True
 numpydoc_show_class_members = False
@@ -39,8 +49,14 @@ sphinx_gallery_conf = {
 html_theme = "pydata_sphinx_theme"
 html_title = "sklearn-sslcluster"
 html_static_path = ["_static"]
-html_theme_options = {"show_prev_next": False, "secondary_sidebar_items": ["page-toc"]}
-html_sidebars = {"changelog": []}
+html_css_files = ["style.css"]
+# Pages of wide tables leave out the table of contents at the side.
+WIDE_PAGES = ("benchmarks", "coming_from", "user_guide/choose")
+html_theme_options = {
+    "show_prev_next": False,
+    "secondary_sidebar_items": {"**": ["page-toc"], **{page: [] for page in WIDE_PAGES}},
+}
+html_sidebars = {"index": [], "benchmarks": [], "changelog": [], "coming_from": []}
 
 
 def skip_members_of_scikit_learn(app, what, name, obj, skip, options):
@@ -56,6 +72,14 @@ def mend_docstring(app, what, name, obj, options, lines):
         lines[i] = re.sub(r":term:`(\w+)`", r"``\1``", line)
 
 
+def draw_pictures(app):
+    """Draw what is no gallery example."""
+    from landing_picture import draw_landing_pictures
+
+    draw_landing_pictures(HERE / "generated")
+
+
 def setup(app):
+    app.connect("builder-inited", draw_pictures)
     app.connect("autodoc-skip-member", skip_members_of_scikit_learn)
     app.connect("autodoc-process-docstring", mend_docstring, priority=600)  # numpydoc has 500

@@ -94,3 +94,13 @@ def test_every_room_exports_sorted_names():
         room = path.parent.relative_to(ROOT).as_posix().replace("/", ".")
         exported = __import__(room, fromlist=["__all__"]).__all__
         assert list(exported) == sorted(exported), room
+
+
+def test_page_names_every_room_and_every_module_that_rooms_share():
+    page = (ROOT / "docs" / "developers" / "architecture.rst").read_text(encoding="utf-8")
+    rooms = [path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()]
+    shared = [path for room in ("engine", "neural", "numerics") for path in (PACKAGE / room).glob("[a-z]*.py")]
+    names = {room for room in rooms if not room.startswith("_")} | {
+        f"{path.parent.name}.{path.stem}" for path in shared
+    }
+    assert [name for name in sorted(names) if f"``{name}``" not in page] == []
