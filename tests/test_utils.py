@@ -16,9 +16,10 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 import sklearn_sslcluster
 from sklearn_sslcluster.datasets import make_partially_labeled_blobs
 from sklearn_sslcluster.discovery import NCDKMeans, SemiSupervisedKMeans
+from sklearn_sslcluster.inspection import ClusterReport
 from sklearn_sslcluster.metrics import clustering_accuracy, make_partial_label_scorer
 from sklearn_sslcluster.model_selection import HiddenClassKFold, HiddenClassSearchCV
-from sklearn_sslcluster.utils import all_estimators, trusted_types
+from sklearn_sslcluster.utils import _trusted_types, all_estimators, trusted_types
 
 GRID = {"seeding": ["distance", "squared-distance"]}
 
@@ -51,6 +52,12 @@ def test_trusted_types_are_sorted_and_exist():
     assert names == sorted(set(names))
     for name in names:
         assert callable(resolve(name))
+
+
+def test_trusted_types_hold_nothing_that_works_when_it_is_made():
+    report = f"{ClusterReport.__module__}.{ClusterReport.__qualname__}"
+    assert report in _trusted_types._RUN_WHEN_MADE
+    assert report not in trusted_types()
 
 
 def test_trusted_types_hold_every_metric_of_scikit_learn_for_clusters():

@@ -9,6 +9,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "_checks": ["check_range", "check_weights", "count_parameter"],
         "_estimator": ["EstimatorMixin"],
         "_partial_labels": ["PartialLabelMixin", "fit_method", "order_by_size", "restore_on_failure"],
+        "_persistence": ["VersionedStateMixin"],
+        "_rows": ["RowsMixin", "row_errors"],
         "_scores": ["mean_silhouette"],
+        "_text_columns": ["MixedRowsMixin", "TableKinds"],
     },
 )

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from sklearn.utils.validation import validate_data
-
 from ..engine import CallbackSupportMixin
 from ..labels import PartialLabels, encode_partial_labels
+from ._rows import RowsMixin
 
 _SET_BY_VALIDATION = ("n_features_in_", "feature_names_in_")
 
 
-class EstimatorMixin(CallbackSupportMixin):
+class EstimatorMixin(RowsMixin, CallbackSupportMixin):
     """Mixin of clusterers and classifiers with partial labels: how rows come in, and how fitted attributes are set.
 
     A subclass has a parameter ``unlabeled_value``.
@@ -23,33 +22,6 @@ class EstimatorMixin(CallbackSupportMixin):
         "https://sklearn-sslcluster.readthedocs.io/en/latest/reference/generated/"
         "{estimator_module}.{estimator_name}.html"
     )
-
-    def _validate_rows(self, X: Any, *, reset: bool, **check_params: Any) -> Any:
-        """``validate_data`` that also names the first DataFrame column out of place."""
-        try:
-            return validate_data(self, X, reset=reset, **check_params)
-        except ValueError as error:
-            misplaced = None if reset else self._first_misplaced_column(X)
-            if misplaced is None or "feature names" not in str(error):
-                raise
-            raise ValueError(f"{error}{misplaced}") from None
-
-    def _first_misplaced_column(self, X: Any) -> str | None:
-        expected = getattr(self, "feature_names_in_", None)
-        given = getattr(X, "columns", None)
-        if expected is None or given is None:
-            return None
-        wanted, got = list(expected), list(given)
-        for position in range(max(len(wanted), len(got))):
-            here = got[position] if position < len(got) else None
-            there = wanted[position] if position < len(wanted) else None
-            if here != there:
-                return (
-                    f"First column that differs: position {position} holds "
-                    f"{'nothing' if here is None else repr(here)}, expected "
-                    f"{'nothing' if there is None else repr(there)}.\n"
-                )
-        return None
 
     def _encode_labels(self, y: Any, X: Any) -> PartialLabels:
         return encode_partial_labels(y, X, unlabeled_value=self.unlabeled_value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from numbers import Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
 from sklearn.base import ClusterMixin, _fit_context
@@ -25,8 +25,10 @@ from ..labels import (
 from ..numerics import beyond_quantile
 from ._estimator import EstimatorMixin
 
+Method = TypeVar("Method", bound=Callable[..., Any])
 
-def restore_on_failure(method: Callable) -> Callable:
+
+def restore_on_failure(method: Method) -> Method:
     """Decorate ``fit`` so that any exception, ``KeyboardInterrupt`` included, leaves the estimator as it was."""
 
     @wraps(method)
@@ -39,12 +41,13 @@ def restore_on_failure(method: Callable) -> Callable:
             self.__dict__ = before
             raise
 
-    return guarded
+    return cast(Method, guarded)
 
 
-def fit_method(method: Callable) -> Callable:
+def fit_method(method: Method) -> Method:
     """Decorate the ``fit`` of an estimator: guard outermost, then callbacks, then validation of the parameters."""
-    return restore_on_failure(with_callbacks(_fit_context(prefer_skip_nested_validation=True)(method)))
+    fit = with_callbacks(_fit_context(prefer_skip_nested_validation=True)(method))
+    return cast(Method, restore_on_failure(fit))
 
 
 class PartialLabelMixin(EstimatorMixin, ClusterMixin):

@@ -115,6 +115,7 @@ def load_model(path: str) -> dict[str, Any]:
     if not os.path.isfile(path):
         raise Refusal(f"there is no file {path}")
     try:
+        _refuse_to_inflate(path)
         model = io.load(path, trusted=trusted_types())
     except exceptions.UntrustedTypesFoundException as error:
         raise Refusal(f"{path} was not loaded, since no model of this command holds such types: {error}") from error
@@ -125,6 +126,13 @@ def load_model(path: str) -> dict[str, Any]:
     if model["format"] != _FORMAT:
         raise Refusal(f"{path} has format {model['format']}, and sslcluster {__version__} reads format {_FORMAT}")
     return model
+
+
+def _refuse_to_inflate(path: str) -> None:
+    """Refuse a file that would take more memory than it has bytes: models are saved as they are."""
+    with zipfile.ZipFile(path) as file:
+        if sum(part.file_size for part in file.infolist()) > os.path.getsize(path):
+            raise Refusal(f"{path} holds compressed parts, and a model that sslcluster discover --model saved has none")
 
 
 def note_unseen(pipeline: Any, features: Features) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 from scipy.special import expit, log_softmax, softmax
 
+from ..base import TableKinds
 from ..neural import training_rows
 
 KINDS = ("gaussian", "bernoulli", "categorical")
@@ -17,6 +18,7 @@ _LOG_2PI = float(np.log(2 * np.pi))
 _MOST_CONSTANT = 16 * np.finfo(np.float64).eps
 # Columns none of which is wider than so many times their median share one scale.
 _COMPARABLE = 10.0
+_NO_TYPES = TableKinds()
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,34 @@ class Columns:
     kinds : list of str
         One a column.
     categories : list of ndarray
-        Sorted values of each categorical column; empty for the others.
+        Sorted values of each categorical column, as numbers; empty for the others.
+    texts : dict of int to ndarray of str
+        What the categories 0, 1, ... of a column of text are called.
     """
 
     kinds: list[str]
     categories: list[np.ndarray]
+    texts: dict[int, np.ndarray] = field(default_factory=dict)
+
+    @classmethod
+    def named(cls, kinds: list[str], categories: list[np.ndarray]) -> Columns:
+        """Columns whose categories are given as `named_categories`."""
+        texts = {j: values for j, values in enumerate(categories) if values.dtype.kind == "U"}
+        return cls(kinds, [_numbers(values) for values in categories], texts)
+
+    @property
+    def named_categories(self) -> list[np.ndarray]:
+        """Categories by the texts of the table."""
+        return [self.texts.get(j, values) for j, values in enumerate(self.categories)]
+
+    def as_in_table(self, X: np.ndarray) -> np.ndarray:
+        """Rows with their texts; an array of numbers where no column is text."""
+        if not self.texts:
+            return X
+        out = X.astype(object)
+        for j, texts in self.texts.items():
+            out[:, j] = texts.astype(object)[X[:, j].astype(np.intp)]
+        return out
 
     @property
     def widths(self) -> np.ndarray:
@@ -264,7 +289,11 @@ def _position(column: Any, n_features: int, names: list[str] | None) -> int:
     raise ValueError(f"likelihood names the column {column!r}, which X does not have.")
 
 
-def fitted_columns(likelihood: Any, X: np.ndarray, names: list[str] | None) -> Columns:
+def _numbers(categories: np.ndarray) -> np.ndarray:
+    return np.arange(len(categories), dtype=np.float64) if categories.dtype.kind == "U" else categories
+
+
+def fitted_columns(likelihood: Any, X: np.ndarray, names: list[str] | None, types: TableKinds = _NO_TYPES) -> Columns:
     """Kinds of the columns, with the categories that the training rows hold.
 
     Raises
@@ -276,8 +305,23 @@ def fitted_columns(likelihood: Any, X: np.ndarray, names: list[str] | None) -> C
     if len(empty):
         raise ValueError(f"Column {empty[0]} of X holds nothing but NaN; leave it out.")
     kinds = column_kinds(likelihood, X.shape[1], names)
+    said = _said_of_each(likelihood, X.shape[1], names)
+    for j in types.categorical:
+        if said[j] is None:
+            kinds[j] = "categorical"
+        elif j in types.texts and kinds[j] != "categorical":
+            column = j if names is None else repr(names[j])
+            raise ValueError(f"likelihood of column {column} is {kinds[j]!r}, but it holds text: a categorical column.")
     categories = [
         np.unique(values[~np.isnan(values)]).astype(np.float64) if kind == "categorical" else np.empty(0)
         for kind, values in zip(kinds, X.T, strict=True)
     ]
-    return Columns(kinds, categories)
+    return Columns(kinds, categories, types.texts)
+
+
+def _said_of_each(likelihood: Any, n_features: int, names: list[str] | None) -> list[Any]:
+    """What `likelihood` says of each column by itself; None where nothing."""
+    if isinstance(likelihood, dict):
+        kinds = {_position(column, n_features, names): kind for column, kind in likelihood.items()}
+        return [kinds.get(j) for j in range(n_features)]
+    return [None] * n_features if isinstance(likelihood, str) else list(likelihood)

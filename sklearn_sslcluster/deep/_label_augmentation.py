@@ -17,7 +17,7 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, _routi
 from sklearn.utils.validation import check_is_fitted
 
 from .. import neural
-from ..base import EstimatorMixin, fit_method
+from ..base import EstimatorMixin, fit_method, row_errors
 from ..engine import fit_progress
 from ..labels import UNLABELED, PartialLabels, find_classes, warn_user
 from ..neural import NetworkSettings, NeuralMixin, OptimizerSettings
@@ -377,7 +377,9 @@ class LabelAugmentationClassifier(NeuralMixin, EstimatorMixin, ClassifierMixin, 
 
     def _check_rows(self, X: Any, *, reset: bool = False) -> np.ndarray:
         finite = "allow-nan" if get_tags(self).input_tags.allow_nan else True
-        return self._validate_rows(X, reset=reset, ensure_all_finite=finite)
+        rows = self._validate_rows(X, reset=reset, ensure_all_finite=finite)
+        with row_errors(X, type(self).__name__):
+            return rows.astype(np.float64) if rows.dtype.kind == "O" else rows
 
     def _known_classes(self, X: Any, y: Any) -> PartialLabels:
         name = type(self).__name__

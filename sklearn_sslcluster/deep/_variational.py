@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from ..base import PartialLabelMixin, fit_method
+from ..base import MixedRowsMixin, PartialLabelMixin, TableKinds, fit_method
 from ..engine import fit_progress
 from ..labels import decode, warn_user
 from ..neural import NeuralMixin
@@ -21,7 +21,7 @@ from ._variational_model import VariationalModel
 
 
 class VariationalDeepEmbedding(
-    NeuralMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, PartialLabelMixin, BaseEstimator
+    NeuralMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, MixedRowsMixin, PartialLabelMixin, BaseEstimator
 ):
     """Clusters as the components of the prior of a variational autoencoder (VaDE).
 
@@ -37,7 +37,8 @@ class VariationalDeepEmbedding(
         times the agreement of clusters of two halves of the rows.
     likelihood : {"gaussian", "bernoulli", "categorical"}, list of them, or dict, default="gaussian"
         What the columns hold: numbers; probabilities in [0, 1], or 0 and 1; or numbers of categories. One kind for all,
-        a list of one a column, or a dict of names or positions of columns to kinds, others being Gaussian.
+        a list of one a column, or a dict of names or positions of columns to kinds, others being Gaussian. Columns of
+        text, and those that pandas calls categories, are categorical without being named.
     embedding_size : int, default=10
         Dimensions of the embedding.
     encoder : None, NetworkSettings, "identity" or subclass of torch.nn.Module, default=None
@@ -98,7 +99,7 @@ class VariationalDeepEmbedding(
     likelihood_ : list of str
         Kind of each column.
     categories_ : list of ndarray
-        Sorted values of each categorical column; empty for the others.
+        Sorted values of each categorical column, texts for a column of text; empty for the others.
     distance_quantiles_ : ndarray of shape (n_clusters_, 101)
         Percentiles of the distance of the training rows of each class, for ``predict(X, reject=...)``.
     n_features_in_ : int
@@ -215,7 +216,8 @@ class VariationalDeepEmbedding(
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Training rows; NaN for entries that are missing.
+            Training rows; NaN for entries that are missing. A table may have columns of text, whose entries are
+            missing where they are None or NaN.
         y : array-like of shape (n_samples,), default=None
             Partial labels: ints, strings, bools or categories, and -1, None, NaN or ``pd.NA`` for rows without one.
 
@@ -232,10 +234,11 @@ class VariationalDeepEmbedding(
         TypeError
             If `y` holds values that are no labels, dates for example.
         """
-        rows = self._check_rows(X, reset=True)
+        types = TableKinds.of(X)
+        rows = self._check_rows(X, types.texts, reset=True)
         labels = self._encode_labels(y, rows)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
-        task = VariationalFit(self, rows, labels, seed)
+        task = VariationalFit(self, rows, types, labels, seed)
         with fit_progress(self, X, y, max_steps=None, step_name="epoch") as step:
             trained = task.learn(step)
         fitted, collapsed = task.attributes(trained)
@@ -374,7 +377,7 @@ class VariationalDeepEmbedding(
         Returns
         -------
         X : ndarray of shape (n_samples, n_features)
-            Rows, grouped by class.
+            Rows, grouped by class; of dtype object where a column is text.
         labels : ndarray of shape (n_samples,)
             Their classes.
 
@@ -389,18 +392,24 @@ class VariationalDeepEmbedding(
         random_state = check_random_state(self.random_state)
         counts = random_state.multinomial(n_samples, self.weights_)
         codes = np.repeat(np.arange(self.n_clusters_), counts)
-        X = VariationalModel.of(self).draw(codes, random_state)
-        return X, self.classes_[codes]
+        model = VariationalModel.of(self)
+        return model.columns.as_in_table(model.draw(codes, random_state)), self.classes_[codes]
 
-    def _check_rows(self, X: Any, *, reset: bool = False) -> np.ndarray:
-        rows = self._validate_rows(X, reset=reset, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan")
+    def _check_rows(self, X: Any, texts: dict[int, np.ndarray], *, reset: bool = False) -> np.ndarray:
+        rows = self._validate_mixed_rows(X, texts, reset=reset, missing=np.nan, ensure_all_finite="allow-nan")
         return rows.astype(np.float64, copy=False)
+
+    def _check_unknown_text(self, column: Any, text: str, known: np.ndarray) -> None:
+        raise ValueError(
+            f"Column {column!r} holds {text!r}, which is not among the {len(known)} categories of the training rows; "
+            "None or NaN stands for a value that is not known."
+        )
 
     def _seen(self, X: Any) -> tuple[np.ndarray, np.ndarray, VariationalModel]:
         """(inputs, embedding, model) of rows."""
         check_is_fitted(self)
         model = VariationalModel.of(self)
-        inputs = model.columns.expand(self._check_rows(X))
+        inputs = model.columns.expand(self._check_rows(X, model.columns.texts))
         return inputs, self._apply(model.encoder, model.standard.apply(inputs)), model
 
     def __sklearn_tags__(self) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import neural
+from ..base import TableKinds
 from ..labels import PartialLabels, decode
 from ..numerics import quantiles_by_class
 from ._columns import Standard, fitted_columns, measure, shares_noise, training_table
@@ -35,15 +36,17 @@ class VariationalFit:
     ----------
     estimator : VariationalDeepEmbedding
     rows : ndarray of shape (n_rows, n_features)
-        Of the table.
+        Of the table, as numbers.
+    types : TableKinds
+        What the types of its columns say.
     labels : PartialLabels
     seed : int
     """
 
-    def __init__(self, estimator: Any, rows: np.ndarray, labels: PartialLabels, seed: int) -> None:
+    def __init__(self, estimator: Any, rows: np.ndarray, types: TableKinds, labels: PartialLabels, seed: int) -> None:
         self.estimator, self.labels, self.seed = estimator, labels, seed
         names = getattr(estimator, "feature_names_in_", None)
-        self.columns = fitted_columns(estimator.likelihood, rows, None if names is None else list(names))
+        self.columns = fitted_columns(estimator.likelihood, rows, None if names is None else list(names), types)
         if estimator.encoder == "identity" and set(self.columns.kinds) != {"gaussian"}:
             raise ValueError("encoder='identity' needs a Gaussian likelihood for every column.")
         self.inputs = self.columns.expand(rows)

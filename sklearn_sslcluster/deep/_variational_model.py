@@ -71,7 +71,7 @@ class VariationalModel:
     def of(cls, estimator: Any) -> VariationalModel:
         """The model that the fitted attributes of an estimator hold."""
         return cls(
-            Columns(estimator.likelihood_, estimator.categories_),
+            Columns.named(estimator.likelihood_, estimator.categories_),
             Standard(estimator.mean_, estimator.scale_, estimator.noise_variance_),
             estimator.encoder_layers_,
             estimator.decoder_layers_,
@@ -83,7 +83,7 @@ class VariationalModel:
         """Fitted attributes that hold the model."""
         return {
             "likelihood_": self.columns.kinds,
-            "categories_": self.columns.categories,
+            "categories_": self.columns.named_categories,
             "mean_": self.standard.mean,
             "scale_": self.standard.scale,
             "noise_variance_": self.standard.noise,

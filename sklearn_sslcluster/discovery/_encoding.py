@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,16 +19,32 @@ class Encoding:
     categorical : ndarray of int
         Those that hold categories, increasing.
     categories : tuple of ndarray
-        The categories of each.
+        The categories of each, as numbers.
+    texts : dict of int to ndarray of str
+        What the categories 0, 1, ... of a column of text are called, by its position.
     """
 
     n_columns: int
     categorical: np.ndarray
     categories: tuple[np.ndarray, ...]
+    texts: dict[int, np.ndarray] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, X: np.ndarray, categorical: np.ndarray) -> Encoding:
-        return cls(X.shape[1], categorical, tuple(np.unique(X[:, j]) for j in categorical))
+    def of(cls, X: np.ndarray, categorical: np.ndarray, texts: dict[int, np.ndarray]) -> Encoding:
+        found = (_numbers(texts[j]) if j in texts else np.unique(X[:, j]) for j in categorical.tolist())
+        return cls(X.shape[1], categorical, tuple(found), texts)
+
+    @classmethod
+    def named(cls, n_columns: int, categorical: np.ndarray, categories: list[np.ndarray]) -> Encoding:
+        """Encoding with the `named_categories` of another."""
+        texts = {j: values for j, values in zip(categorical.tolist(), categories, strict=True) if _is_text(values)}
+        return cls(n_columns, categorical, tuple(_numbers(v) if _is_text(v) else v for v in categories), texts)
+
+    @property
+    def named_categories(self) -> list[np.ndarray]:
+        """Categories by the texts of the table."""
+        pairs = zip(self.categorical.tolist(), self.categories, strict=True)
+        return [self.texts.get(j, values) for j, values in pairs]
 
     @property
     def columns(self) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...]]:
@@ -53,6 +69,14 @@ class Encoding:
             for j in range(self.n_columns)
         ]
         return np.hstack(parts)
+
+
+def _is_text(categories: np.ndarray) -> bool:
+    return categories.dtype.kind == "U"
+
+
+def _numbers(texts: np.ndarray) -> np.ndarray:
+    return np.arange(len(texts), dtype=np.float64)
 
 
 def find_categorical(features: Any, n_columns: int, names: np.ndarray | None) -> np.ndarray:

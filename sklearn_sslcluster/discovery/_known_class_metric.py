@@ -12,9 +12,9 @@ from sklearn.neighbors import NeighborhoodComponentsAnalysis
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.extmath import svd_flip
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from ..base import restore_on_failure
+from ..base import RowsMixin, restore_on_failure
 from ..labels import PartialLabels, encode_partial_labels, warn_user
 from ..numerics import between_scatter, choose_shrinkage, lexicographic_order, whitening, within_scatter
 
@@ -22,7 +22,7 @@ from ..numerics import between_scatter, choose_shrinkage, lexicographic_order, w
 _MOST_ROWS, _FEWEST_OF_CLASS = 2000, 20
 
 
-class KnownClassMetric(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class KnownClassMetric(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowsMixin, BaseEstimator):
     """Columns in which the known classes are compact, so that new classes are, too.
 
     What varies within the known classes (the slant of a digit, the size of a plant) mostly varies within new ones as
@@ -162,7 +162,7 @@ class KnownClassMetric(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         UserWarning
             If no class has two different labeled rows, or only one class is known and `method` is not "whiten".
         """
-        X = validate_data(self, X, dtype=[np.float64, np.float32])
+        X = self._validate_rows(X, reset=True, dtype=[np.float64, np.float32])
         labels = encode_partial_labels(y, X, unlabeled_value=self.unlabeled_value)
         n_features = X.shape[1]
         if self.n_components is not None and self.n_components > n_features:
@@ -200,7 +200,7 @@ class KnownClassMetric(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             Transformed rows, in the float type of `X`.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
+        X = self._validate_rows(X, reset=False, dtype=[np.float64, np.float32])
         return (X - self.mean_.astype(X.dtype)) @ self.components_.T.astype(X.dtype)
 
     def _possible_method(self, n_known: int) -> str:

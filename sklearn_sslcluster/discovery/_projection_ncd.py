@@ -310,7 +310,7 @@ class ProjectionNCD(BaseLatentDiscovery):
         }, n_wanted or 0
 
     @property
-    def _assumes_novel(self) -> bool:
+    def _assumes_novel(self) -> bool:  # type: ignore[override]
         return self.unlabeled == "novel"
 
     def _rows_of_a_step(self, n_rows: int) -> int:

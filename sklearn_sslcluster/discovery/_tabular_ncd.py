@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from .. import neural
-from ..base import fit_method, order_by_size
+from ..base import MixedRowsMixin, TableKinds, fit_method, order_by_size
 from ..engine import RowBlocks, fit_progress
 from ..labels import PartialLabels, decode, warn_user
 from ..neural import NetworkSettings
@@ -26,6 +26,8 @@ _NARROWEST = 16
 _PRETRAIN_LR, _PRETRAIN_BATCH = 1e-3, 128
 _MASK_SHARE, _ALPHA = 0.3, 2.0
 _MEMORY = 2000
+# The number of a text that is missing or was not seen in training.
+_NO_CATEGORY = -1.0
 _MAX_ITER, _TOL, _SWEEP_STARTS = 300, 1e-4, 10
 
 TABULAR_NCD_SEARCH_SPACE = {
@@ -44,7 +46,7 @@ def _encoder() -> NetworkSettings:
     return NetworkSettings(dropout=0.05)
 
 
-class TabularNCD(BaseLatentDiscovery):
+class TabularNCD(MixedRowsMixin, BaseLatentDiscovery):
     """Novel class discovery that learns embedding and clusters together, for tables with numbers and categories.
 
     An encoder is first trained to tell which entries of a row were replaced, and what they were. Then two heads learn
@@ -69,7 +71,8 @@ class TabularNCD(BaseLatentDiscovery):
         Near rows (by cosine similarity, among the batch and the 2,000 latest rows) one of which a row is moved towards.
     categorical_features : array-like of int, bool or str, default=None
         Numbers of the columns that hold categories, a mask of them, or their names. Any numbers may stand for the
-        categories; a category not seen in training is none of them.
+        categories. Columns of text, and those that pandas calls categories, are among them without being named. A
+        category not seen in training, and a missing text, is none of them.
     clustering_lr : float, default=None
         Learning rate of the second optimizer; None for that of the first, ``optimizer__lr``.
     init : {"k-means", "random"}, default="k-means"
@@ -125,7 +128,7 @@ class TabularNCD(BaseLatentDiscovery):
     improved_ : bool
         Whether the clusters learned are kept, and not those of the start.
     categories_ : list of ndarray
-        Categories of each categorical column, in the order of the columns.
+        Categories of each categorical column, in the order of the columns; texts for a column of text.
     categorical_columns_ : ndarray
         Numbers of the categorical columns.
     mean_, scale_ : ndarray of shape (n_inputs,)
@@ -268,7 +271,7 @@ class TabularNCD(BaseLatentDiscovery):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Training rows; numbers stand for categories.
+            Training rows; numbers or text stand for categories.
         y : array-like of shape (n_samples,), default=None
             Partial labels: ints, strings, bools or categories, and -1, None, NaN or ``pd.NA`` for rows without one.
 
@@ -285,7 +288,8 @@ class TabularNCD(BaseLatentDiscovery):
         TypeError
             If `y` holds values that are no labels, dates for example.
         """
-        rows = self._check_rows(X, reset=True)
+        types = TableKinds.of(X)
+        rows = self._validate_mixed_rows(X, types.texts, reset=True, missing=_NO_CATEGORY)
         labels = self._encode_labels(y, rows)
         random_state = check_random_state(self.random_state)
         seed = int(random_state.randint(np.iinfo(np.int32).max))
@@ -294,7 +298,8 @@ class TabularNCD(BaseLatentDiscovery):
         categorical = find_categorical(
             self.categorical_features, rows.shape[1], getattr(self, "feature_names_in_", None)
         )
-        encoding = Encoding.of(rows, categorical)
+        categorical = np.union1d(categorical, types.categorical).astype(np.int64)
+        encoding = Encoding.of(rows, categorical, types.texts)
         encoded = encoding.encode(rows)
         scale = self._measure_encoded(encoded[trained_on], encoding)
         S = neural.standardize(encoded, scale["mean_"], scale["scale_"])
@@ -305,7 +310,7 @@ class TabularNCD(BaseLatentDiscovery):
             as_read = {
                 **scale,
                 **scores,
-                "categories_": list(encoding.categories),
+                "categories_": encoding.named_categories,
                 "categorical_columns_": categorical,
             }
 
@@ -406,8 +411,14 @@ class TabularNCD(BaseLatentDiscovery):
         return fitted
 
     def _network_rows(self, X: np.ndarray) -> np.ndarray:
-        encoding = Encoding(self.n_features_in_, self.categorical_columns_, tuple(self.categories_))
+        encoding = self._encoding()
         return neural.standardize(encoding.encode(X), self.mean_, self.scale_)
+
+    def _encoding(self) -> Encoding:
+        return Encoding.named(self.n_features_in_, self.categorical_columns_, self.categories_)
+
+    def _check_rows(self, X: Any, *, reset: bool = False) -> np.ndarray:
+        return self._validate_mixed_rows(X, self._encoding().texts, reset=reset, missing=_NO_CATEGORY)
 
     def _represent(self, X: np.ndarray) -> np.ndarray:
         return self._apply(self.encoder_layers_, self._network_rows(X))

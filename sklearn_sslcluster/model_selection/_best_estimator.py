@@ -13,6 +13,7 @@ from sklearn.utils._set_output import _safe_set_output
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from ..base import VersionedStateMixin
 from ._hidden_class_evaluation import before_final, final_estimator
 
 
@@ -37,7 +38,7 @@ def _final_has(name: str) -> Callable:
     return check
 
 
-class BestEstimatorSearch(BaseSearchCV):
+class BestEstimatorSearch(VersionedStateMixin, BaseSearchCV):
     """A search whose best estimator finds classes: its labels, its class names, and the methods of clusterers."""
 
     labels_ = _from_best("labels_", "Class of every training row.")

@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
+from ..base import row_errors
 from ..engine import RowBlocks
 from ..labels import encode_partial_labels
 from ..numerics import (
@@ -111,7 +112,8 @@ def estimate_n_clusters(
     >>> estimate_n_clusters(X, y, random_state=0)
     5
     """
-    X = check_array(X, accept_sparse="csr", dtype=[np.float64, np.float32])
+    with row_errors(X, "estimate_n_clusters"):
+        X = check_array(X, accept_sparse="csr", dtype=[np.float64, np.float32])
     labels = encode_partial_labels(y, X, unlabeled_value=unlabeled_value)
     random_state = check_random_state(random_state)
     if criterion == "labeled_accuracy" and not labels.n_known:

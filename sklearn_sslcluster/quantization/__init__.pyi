@@ -1,0 +1,3 @@
+from ._balanced_kmeans import BalancedKMeans
+
+__all__ = ["BalancedKMeans"]
