@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from sklearn.utils.validation import validate_data
+import numpy as np
+from sklearn.utils.validation import _check_sample_weight, validate_data
 
-from ..engine import CallbackSupportMixin
+from ..engine import CallbackSupportMixin, DaskRows, in_memory, is_dask
 from ..labels import PartialLabels, encode_partial_labels
+from ._lazy import lazy_rows
 
 _SET_BY_VALIDATION = ("n_features_in_", "feature_names_in_")
 
@@ -15,9 +17,10 @@ _SET_BY_VALIDATION = ("n_features_in_", "feature_names_in_")
 class EstimatorMixin(CallbackSupportMixin):
     """Mixin of clusterers and classifiers with partial labels: how rows come in, and how fitted attributes are set.
 
-    A subclass has a parameter ``unlabeled_value``.
+    A subclass has a parameter ``unlabeled_value``, and says by ``_accepts_dask`` whether it fits by sums over chunks.
     """
 
+    _accepts_dask: ClassVar[bool] = False
     _doc_link_module: ClassVar[str] = "sklearn_sslcluster"
     _doc_link_template: ClassVar[str] = (
         "https://sklearn-sslcluster.readthedocs.io/en/latest/reference/generated/"
@@ -25,8 +28,10 @@ class EstimatorMixin(CallbackSupportMixin):
     )
 
     def _validate_rows(self, X: Any, *, reset: bool, **check_params: Any) -> Any:
-        """``validate_data`` that also names the first DataFrame column out of place."""
+        """``validate_data`` that also names the first DataFrame column out of place, and reads no Dask collection."""
         try:
+            if isinstance(X, DaskRows) or is_dask(X):
+                return lazy_rows(self, X, reset=reset)
             return validate_data(self, X, reset=reset, **check_params)
         except ValueError as error:
             misplaced = None if reset else self._first_misplaced_column(X)
@@ -52,7 +57,13 @@ class EstimatorMixin(CallbackSupportMixin):
         return None
 
     def _encode_labels(self, y: Any, X: Any) -> PartialLabels:
-        return encode_partial_labels(y, X, unlabeled_value=self.unlabeled_value)
+        return encode_partial_labels(in_memory(y), X, unlabeled_value=self.unlabeled_value)
+
+    def _check_weights(self, sample_weight: Any, X: Any) -> np.ndarray | None:
+        """Weights of the rows, None for equal ones."""
+        if sample_weight is None:
+            return None
+        return _check_sample_weight(in_memory(sample_weight), X, dtype=np.float64, ensure_non_negative=True)
 
     def _set_fitted(self, **attributes: Any) -> None:
         """Set all fitted attributes at once, and drop those that an earlier fit left behind."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..base import BaseCenterEstimator
+from ..base import BaseCenterEstimator, lazily
 from ..labels import warn_user
 from ..numerics import nearest_centers
 
@@ -18,6 +18,7 @@ POWER = {"distance": 1, "squared-distance": 2, "inertia": 2}
 class BaseCenterDiscovery(BaseCenterEstimator):
     """Base of estimators that tell novel classes from known ones by centers."""
 
+    @lazily
     def predict_novel(self, X: Any) -> np.ndarray:
         """Name the nearest novel class of each row, whatever the known classes.
 

@@ -14,7 +14,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.extmath import svd_flip
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ..base import restore_on_failure
+from ..base import refuse_dask, restore_on_failure
 from ..labels import PartialLabels, encode_partial_labels, warn_user
 from ..numerics import between_scatter, choose_shrinkage, lexicographic_order, whitening, within_scatter
 
@@ -162,6 +162,7 @@ class KnownClassMetric(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         UserWarning
             If no class has two different labeled rows, or only one class is known and `method` is not "whiten".
         """
+        refuse_dask(self, X)
         X = validate_data(self, X, dtype=[np.float64, np.float32])
         labels = encode_partial_labels(y, X, unlabeled_value=self.unlabeled_value)
         n_features = X.shape[1]
@@ -200,6 +201,7 @@ class KnownClassMetric(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             Transformed rows, in the float type of `X`.
         """
         check_is_fitted(self)
+        refuse_dask(self, X)
         X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
         return (X - self.mean_.astype(X.dtype)) @ self.components_.T.astype(X.dtype)
 

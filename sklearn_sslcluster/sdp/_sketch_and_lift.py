@@ -123,6 +123,7 @@ class SketchAndLiftKMeans(BaseSDPKMeans):
     (4, 2)
     """
 
+    _accepts_dask = True
     _parameter_constraints: dict = {
         **BaseSDPKMeans._parameter_constraints,
         "strategy": [StrOptions({"uniform", "bias-corrected", "weighted", "multi-epoch"})],
