@@ -27,11 +27,14 @@ class EstimatorMixin(CallbackSupportMixin):
         "{estimator_module}.{estimator_name}.html"
     )
 
-    def _validate_rows(self, X: Any, *, reset: bool, **check_params: Any) -> Any:
-        """``validate_data`` that also names the first DataFrame column out of place, and reads no Dask collection."""
+    def _validate_rows(self, X: Any, *, reset: bool, lengths: bool = True, **check_params: Any) -> Any:
+        """``validate_data`` that also names the first DataFrame column out of place.
+
+        Of a Dask collection nothing is read but, with `lengths`, the numbers of rows that its chunks do not know.
+        """
         try:
             if isinstance(X, DaskRows) or is_dask(X):
-                return lazy_rows(self, X, reset=reset)
+                return lazy_rows(self, X, reset=reset, lengths=lengths)
             return validate_data(self, X, reset=reset, **check_params)
         except ValueError as error:
             misplaced = None if reset else self._first_misplaced_column(X)

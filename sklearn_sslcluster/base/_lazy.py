@@ -37,8 +37,8 @@ def lazy_rows(estimator: Any, X: Any, *, reset: bool, lengths: bool = True) -> D
     if not estimator._accepts_dask:
         refuse_dask(estimator, X)
     rows = X if isinstance(X, DaskRows) else DaskRows(X, lengths=lengths)
-    described = X._meta if hasattr(X, "columns") and is_dask(X) else np.empty((1, rows.shape[1]))
     if rows is not X:
+        described = np.empty((1, rows.shape[1])) if rows.columns is None else X._meta
         validate_data(estimator, described, reset=reset, skip_check_array=True)
     return rows
 
@@ -51,7 +51,7 @@ def lazily(method: Callable) -> Callable:
         if not is_dask(X):
             return method(self, X, *args, **kwargs)
         check_is_fitted(self)
-        return _lazy_answer(self, method, lazy_rows(self, X, reset=False, lengths=False), args, kwargs)
+        return _lazy_answer(self, method, self._validate_rows(X, reset=False, lengths=False), args, kwargs)
 
     return answered
 

@@ -58,7 +58,7 @@ class DaskRows:
     ndim = 2
 
     def __init__(self, X: Any, *, lengths: bool = True) -> None:
-        self.columns = list(X.columns) if hasattr(X, "columns") else None
+        self.columns = list(X.columns) if _is_frame(X) else None
         self.array = _numbers(X)
         sizes = self.array.chunks[0]
         if lengths and any(size != size for size in sizes):
@@ -96,11 +96,20 @@ class DaskRows:
         raise TypeError("Rows of a Dask array are not gathered; call compute() where they fit into memory.")
 
 
+def _is_frame(X: Any) -> bool:
+    """Whether a Dask collection is a DataFrame; by its metadata, as a Delayed claims to have every attribute."""
+    return hasattr(getattr(X, "_meta", None), "columns")
+
+
 def _numbers(X: Any) -> Any:
     """Array of numbers, all columns in one chunk, from metadata alone."""
-    if hasattr(X, "map_partitions"):
+    import dask.array as da
+
+    if _is_frame(X):
         return _numbers_of_frame(X)
-    if not hasattr(X, "map_blocks"):
+    if not isinstance(X, da.Array):
+        if hasattr(getattr(X, "_meta", None), "index"):
+            raise ValueError("Expected 2D array, got a Dask Series instead: X must be a DataFrame.")
         raise TypeError(f"X must be a Dask array or DataFrame, got a Dask {type(X).__name__}.")
     if X.ndim != 2:
         raise ValueError(f"Expected 2D array, got {X.ndim}D Dask array instead.")
@@ -114,8 +123,6 @@ def _numbers(X: Any) -> Any:
 
 
 def _numbers_of_frame(X: Any) -> Any:
-    if getattr(X, "ndim", 2) != 2:
-        raise ValueError("Expected 2D array, got a Dask Series instead: X must be a DataFrame.")
     dtypes = [_numpy_dtype(dtype) for dtype in X.dtypes.tolist()]
     _check_width(len(dtypes))
     for name, dtype, given in zip(X.columns, dtypes, X.dtypes, strict=True):
@@ -147,7 +154,7 @@ def _lengths(X: Any, array: Any) -> tuple[int, ...]:
     """Rows of each chunk; of a DataFrame from its first column, which is all that a columnar file has to read."""
     import dask
 
-    if hasattr(X, "map_partitions"):
+    if _is_frame(X):
         return tuple(int(n) for n in X[[X.columns[0]]].map_partitions(len).compute())
     length = dask.delayed(len, pure=False)
     return tuple(dask.compute(*[length(chunk) for chunk in array.to_delayed().ravel().tolist()]))
