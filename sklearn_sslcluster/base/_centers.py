@@ -64,7 +64,7 @@ class BaseCenterEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Par
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows.
+            Rows; of a Dask array or DataFrame, where ``fit`` takes one, the answer is a lazy Dask array.
         reject : float in (0, 1], default=None
             Leave a row unassigned (-1, or None where names are not integers) when it lies farther from its center
             than this quantile of the training rows of that class; 0.99 for example.
@@ -88,7 +88,7 @@ class BaseCenterEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Par
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows.
+            Rows; of a Dask array or DataFrame, where ``fit`` takes one, the answer is a lazy Dask array.
 
         Returns
         -------
@@ -107,7 +107,7 @@ class BaseCenterEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Par
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows.
+            Rows; of a Dask array or DataFrame, where ``fit`` takes one, the answer is a lazy Dask array.
 
         Returns
         -------

@@ -27,7 +27,7 @@ class BaseCenterDiscovery(BaseCenterEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows.
+            Rows; of a Dask array or DataFrame, where ``fit`` takes one, the answer is a lazy Dask array.
 
         Returns
         -------

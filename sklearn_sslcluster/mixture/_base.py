@@ -65,7 +65,7 @@ class BaseGaussianMixture(PartialLabelMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows.
+            Rows; of a Dask array or DataFrame the answer is a lazy Dask array.
         reject : float in (0, 1], default=None
             Leave a row unassigned (-1, or None where names are not integers) when its Mahalanobis distance from its
             component exceeds this quantile of the training rows of that class; 0.99 for example.
@@ -88,7 +88,7 @@ class BaseGaussianMixture(PartialLabelMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows.
+            Rows; of a Dask array or DataFrame the answer is a lazy Dask array.
 
         Returns
         -------
@@ -104,7 +104,7 @@ class BaseGaussianMixture(PartialLabelMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows.
+            Rows; of a Dask array or DataFrame the answer is a lazy Dask array.
 
         Returns
         -------
@@ -137,7 +137,7 @@ class BaseGaussianMixture(PartialLabelMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows.
+            Rows; of a Dask array or DataFrame the answer is a lazy Dask array.
 
         Returns
         -------
