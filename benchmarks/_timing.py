@@ -46,22 +46,31 @@ def write_blobs(folder: str, n: int, d: int) -> str:
     return path
 
 
+class MemoryWatch:
+    """Samples RssAnon of this process from its start until `stop`."""
+
+    def __init__(self) -> None:
+        self.before = self.peak = anonymous_memory()[0]
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self._thread.start()
+
+    def _sample(self) -> None:
+        while not self._done.wait(0.01):
+            self.peak = max(self.peak, anonymous_memory()[0])
+
+    def stop(self) -> tuple[int, int]:
+        """(peak RssAnon above the value at the start, VmHWM), in MB."""
+        self._done.set()
+        self._thread.join()
+        return self.peak - self.before, anonymous_memory()[1]
+
+
 def _watch(fit: Callable, path: str, shape: tuple[int, int], argument: object, out: multiprocessing.Queue) -> None:
     X = np.memmap(path, dtype=np.float32, mode="r", shape=shape)
-    before = anonymous_memory()[0]
-    peak = [before]
-    done = threading.Event()
-
-    def sample() -> None:
-        while not done.wait(0.01):
-            peak.append(anonymous_memory()[0])
-
-    watcher = threading.Thread(target=sample)
-    watcher.start()
+    watch = MemoryWatch()
     result = fit(X, argument)
-    done.set()
-    watcher.join()
-    out.put((max(peak) - before, anonymous_memory()[1], result))
+    out.put((*watch.stop(), result))
 
 
 def peak_memory(fit: Callable, path: str, shape: tuple[int, int], argument: object) -> tuple[int, int, object]:

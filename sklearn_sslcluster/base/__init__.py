@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "_centers": ["BaseCenterEstimator"],
         "_checks": ["check_range", "check_weights", "count_parameter"],
         "_estimator": ["EstimatorMixin"],
+        "_lazy": ["lazily", "refuse_dask"],
         "_partial_labels": ["PartialLabelMixin", "fit_method", "order_by_size", "restore_on_failure"],
         "_persistence": ["VersionedStateMixin"],
         "_rows": ["RowsMixin", "row_errors"],

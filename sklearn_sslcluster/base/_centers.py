@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from ..engine import RowBlocks
+from ..engine import DaskBlocks, RowBlocks, blocks_of
 from ..labels import UNLABELED, PartialLabels, decode
 from ..numerics import (
     CenterProblem,
@@ -25,6 +25,7 @@ from ..numerics import (
     shifted,
     size_statistics,
 )
+from ._lazy import lazily
 from ._partial_labels import PartialLabelMixin, order_by_size
 from ._scores import mean_silhouette
 
@@ -56,13 +57,14 @@ class BaseCenterEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Par
     _accept_sparse: bool | str = "csr"
     _assumes_novel = False
 
+    @lazily
     def predict(self, X: Any, *, reject: float | None = None) -> np.ndarray:
         """Name the class of each row: that of the nearest of all centers, known and novel.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows.
+            Rows; of a Dask array or DataFrame, where ``fit`` takes one, the answer is a lazy Dask array.
         reject : float in (0, 1], default=None
             Leave a row unassigned (-1, or None where names are not integers) when it lies farther from its center
             than this quantile of the training rows of that class; 0.99 for example.
@@ -79,13 +81,14 @@ class BaseCenterEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Par
             codes = self._reject(codes, self._class_distances(X, Z, codes), reject)
         return decode(codes, self.classes_, unlabeled_value=self.unlabeled_value)
 
+    @lazily
     def transform(self, X: Any) -> np.ndarray:
         """Distance of each row to every center.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows.
+            Rows; of a Dask array or DataFrame, where ``fit`` takes one, the answer is a lazy Dask array.
 
         Returns
         -------
@@ -94,6 +97,7 @@ class BaseCenterEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Par
         """
         return self._map(center_distances, self._represent(self._check_fitted_rows(X)), self.cluster_centers_)[0]
 
+    @lazily
     def novelty_score(self, X: Any) -> np.ndarray:
         """How much a row looks like a novel rather than a known class.
 
@@ -103,7 +107,7 @@ class BaseCenterEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Par
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows.
+            Rows; of a Dask array or DataFrame, where ``fit`` takes one, the answer is a lazy Dask array.
 
         Returns
         -------
@@ -167,8 +171,8 @@ class BaseCenterEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Par
         around = centers if shift is None else centers - shift
         return self._blocks(Z).map(function, (around, shift))
 
-    def _blocks(self, Z: Any, row_data: tuple = ()) -> RowBlocks:
-        return RowBlocks(Z, row_data, block_size=getattr(self, "block_size", "auto"))
+    def _blocks(self, Z: Any, row_data: tuple = ()) -> RowBlocks | DaskBlocks:
+        return blocks_of(Z, row_data, block_size=getattr(self, "block_size", "auto"))
 
     def _class_distances(self, X: Any, Z: Any, codes: np.ndarray) -> np.ndarray:
         """How far each row lies from its class: for ``predict(X, reject=...)``."""
@@ -236,7 +240,7 @@ class BaseCenterEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Par
         seen = np.concatenate([part[1] for part in parts])
         for code in np.setdiff1d(np.arange(len(centers)), seen):
             rows = np.flatnonzero(codes == code)
-            parts.append((_as_seen(problem.source.X[rows], shift), codes[rows], np.ones(len(rows))))
+            parts.append((_as_seen(problem.source.take(rows), shift), codes[rows], np.ones(len(rows))))
         distances = [distances_to(X, around[part_codes]) for X, part_codes, _ in parts]
         weight = np.concatenate([part[2] for part in parts])
         part_codes = np.concatenate([part[1] for part in parts])

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from ..engine import CallbackSupportMixin
+import numpy as np
+from sklearn.utils.validation import _check_sample_weight
+
+from ..engine import CallbackSupportMixin, in_memory
 from ..labels import PartialLabels, encode_partial_labels
 from ._rows import RowsMixin
 
@@ -24,7 +27,13 @@ class EstimatorMixin(RowsMixin, CallbackSupportMixin):
     )
 
     def _encode_labels(self, y: Any, X: Any) -> PartialLabels:
-        return encode_partial_labels(y, X, unlabeled_value=self.unlabeled_value)
+        return encode_partial_labels(in_memory(y), X, unlabeled_value=self.unlabeled_value)
+
+    def _check_weights(self, sample_weight: Any, X: Any) -> np.ndarray | None:
+        """Weights of the rows, None for equal ones."""
+        if sample_weight is None:
+            return None
+        return _check_sample_weight(in_memory(sample_weight), X, dtype=np.float64, ensure_non_negative=True)
 
     def _set_fitted(self, **attributes: Any) -> None:
         """Set all fitted attributes at once, and drop those that an earlier fit left behind."""

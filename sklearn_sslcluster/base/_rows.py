@@ -5,12 +5,14 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.utils.validation import validate_data
 
+from ..engine import DaskRows, is_dask
+from ._lazy import lazy_rows
 from ._persistence import VersionedStateMixin
 
 _MOST_NAMED, _LONGEST_SHOWN = 3, 40
@@ -19,11 +21,21 @@ Table = list[tuple[Any, np.ndarray]]
 
 
 class RowsMixin(VersionedStateMixin):
-    """Mixin of everything that is fitted to rows."""
+    """Mixin of everything that is fitted to rows.
 
-    def _validate_rows(self, X: Any, *, reset: bool, **check_params: Any) -> Any:
-        """``validate_data`` whose errors name the column, and the step of a Pipeline that would mend it."""
+    A subclass says by ``_accepts_dask`` whether it fits by sums over the chunks of a Dask collection.
+    """
+
+    _accepts_dask: ClassVar[bool] = False
+
+    def _validate_rows(self, X: Any, *, reset: bool, lengths: bool = True, **check_params: Any) -> Any:
+        """``validate_data`` whose errors name the column, and the step of a Pipeline that would mend it.
+
+        Of a Dask collection nothing is read but, with `lengths`, the numbers of rows that its chunks do not know.
+        """
         try:
+            if isinstance(X, DaskRows) or is_dask(X):
+                return lazy_rows(self, X, reset=reset, lengths=lengths)
             with row_errors(X, type(self).__name__):
                 return validate_data(self, X, reset=reset, **check_params)
         except ValueError as error:

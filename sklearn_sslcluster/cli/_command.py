@@ -76,6 +76,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--report", metavar="FILE", help="write a page about the classes to this .html file")
     add("--demo", action="store_true", help="run on handwritten digits, five of them unnamed; needs no file")
     add("--quiet", action="store_true", help="show no progress")
+    add(
+        "--distributed",
+        metavar="ADDRESS|local",
+        help="read TABLE, a Parquet folder larger than memory, part by part on the workers of the Dask scheduler at "
+        "ADDRESS, or of this machine; -o is then a folder. Takes --method semi-supervised-kmeans (the default then) or "
+        "ncd-kmeans, which fit by sums over parts of the rows",
+    )
     discover.set_defaults(run=_discover)
     predict = commands.add_parser(
         "predict",
@@ -117,6 +124,11 @@ def _seed(text: str) -> int:
 
 
 def _discover(args: argparse.Namespace) -> None:
+    if args.distributed:
+        from ._distributed import discover
+
+        discover(args)
+        return
     frame, truth = _table_and_truth(args)
     check_columns(frame, args.table, [args.label, *args.id])
     added = added_names(frame, args.table, args.label, args.output_prefix)

@@ -22,15 +22,15 @@ class Refusal(Exception):
     """What was asked for cannot be done; the message is one line for the user."""
 
 
-def require(name: str) -> ModuleType:
-    """Module of an optional package."""
+def require(name: str, extra: str = "cli") -> ModuleType:
+    """Module of an optional package, which comes with an extra."""
     try:
         return import_module(name)
     except ModuleNotFoundError as error:
         package = name.partition(".")[0]
         if error.name != package:
             raise
-        raise Refusal(f'this needs {package}, which comes with: pip install "sklearn-sslcluster[cli]"') from error
+        raise Refusal(f'this needs {package}, which comes with: pip install "sklearn-sslcluster[{extra}]"') from error
 
 
 def note(text: str) -> None:

@@ -49,9 +49,15 @@ _UNREADABLE = (
 
 def fit(features: Features, labels: np.ndarray, args: Namespace) -> tuple[Any, np.ndarray]:
     """(fitted pipeline, rows as its last step sees them)."""
+    columns, Z = fit_columns(features, args)
+    return fit_clusters(columns, Z, labels, args), Z
+
+
+def fit_columns(features: Features, args: Namespace) -> tuple[Any, np.ndarray]:
+    """(transformer of columns into numbers, fitted; the rows transformed)."""
     from sklearn.compose import ColumnTransformer
     from sklearn.impute import SimpleImputer
-    from sklearn.pipeline import Pipeline, make_pipeline
+    from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
     scaler = StandardScaler() if args.scale == "standard" else "passthrough"
@@ -62,22 +68,28 @@ def fit(features: Features, labels: np.ndarray, args: Namespace) -> tuple[Any, n
             ("text", make_pipeline(SimpleImputer(strategy="constant", fill_value=""), encoder), list(features.text)),
         ]
     )
+    return columns, columns.fit_transform(features.frame())
+
+
+def fit_clusters(columns: Any, Z: Any, labels: np.ndarray, args: Namespace) -> Any:
+    """Pipeline of the transformer and a clusterer fitted to the rows `Z`."""
+    from sklearn.pipeline import Pipeline
+
     room, name = METHODS[args.method]
     estimator = getattr(import_module(f"sklearn_sslcluster.{room}"), name)
     clusters = estimator(args.n_clusters, unlabeled_value=None, random_state=args.seed)
     if args.method == "auto":
         clusters.set_params(time_budget=args.time_budget, n_jobs=-1 if len(labels) > _FEW_ROWS else None)
-    Z = columns.fit_transform(features.frame())
     with _progress(clusters, Z, args.quiet):
         clusters.fit(Z, labels)
     if len(clusters.novel_classes_) == len(clusters.classes_):
         # Without a known class the estimator counts; in a column of text the names are text.
         clusters.rename_classes({name: f"novel_{name}" for name in clusters.classes_.tolist()})
-    return Pipeline([("columns", columns), ("clusters", clusters)]), Z
+    return Pipeline([("columns", columns), ("clusters", clusters)])
 
 
 @contextmanager
-def _progress(clusters: Any, Z: np.ndarray, quiet: bool) -> Iterator[None]:
+def _progress(clusters: Any, Z: Any, quiet: bool) -> Iterator[None]:
     """Show the progress of a fit to someone who watches; the model keeps no trace of it."""
     if quiet or not sys.stderr.isatty():
         yield

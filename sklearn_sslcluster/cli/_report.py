@@ -22,7 +22,7 @@ def report(pipeline: Any, Z: np.ndarray, features: Features, labels: np.ndarray,
     unlabeled = np.array([label is None for label in labels])
     n_known = len(clusters.classes_) - len(clusters.novel_classes_)
     by_class = {name: clusters.labels_ == name for name in clusters.classes_.tolist()}
-    lines = [*_about_table(features, labels, args), ""]
+    lines = [*about_table(features, labels, args), ""]
     if n_known:
         counts = [(name, _count(rows & ~unlabeled), _count(rows & unlabeled)) for name, rows in by_class.items()]
         lines += aligned([("known class", "labeled rows", "joined by"), *counts[: min(n_known, _MAX_KNOWN)]])
@@ -73,7 +73,8 @@ def _choice_lines(clusters: Any) -> list[str]:
     return lines
 
 
-def _about_table(features: Features, labels: np.ndarray, args: Namespace) -> list[str]:
+def about_table(features: Features, labels: np.ndarray, args: Namespace) -> list[str]:
+    """What was read, and which columns count."""
     labeled = [label for label in labels if label is not None]
     n_used = len(features.numbers) + len(features.text)
     lines = [

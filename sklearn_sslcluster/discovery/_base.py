@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..base import BaseCenterEstimator
+from ..base import BaseCenterEstimator, lazily
 from ..labels import warn_user
 from ..numerics import nearest_centers
 
@@ -18,6 +18,7 @@ POWER = {"distance": 1, "squared-distance": 2, "inertia": 2}
 class BaseCenterDiscovery(BaseCenterEstimator):
     """Base of estimators that tell novel classes from known ones by centers."""
 
+    @lazily
     def predict_novel(self, X: Any) -> np.ndarray:
         """Name the nearest novel class of each row, whatever the known classes.
 
@@ -26,7 +27,7 @@ class BaseCenterDiscovery(BaseCenterEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows.
+            Rows; of a Dask array or DataFrame, where ``fit`` takes one, the answer is a lazy Dask array.
 
         Returns
         -------

@@ -8,10 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import _check_sample_weight
 
 from ..base import check_range, check_weights
-from ..engine import RowBlocks, fit_progress
+from ..engine import blocks_of, fit_progress
 from ..labels import PartialLabels
 from ..numerics import (
     CenterProblem,
@@ -35,17 +34,17 @@ class BaseDiscoveryKMeans(BaseCenterDiscovery):
         "selection": [StrOptions({"distance", "inertia"})],
         "block_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
     }
+    _accepts_dask = True
     _move_known: ClassVar[bool]
     _criterion: ClassVar[str]
 
     def _fit(self, X: Any, y: Any, sample_weight: Any) -> Any:
         X = self._check_rows(X, reset=True)
-        if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        sample_weight = self._check_weights(sample_weight, X)
         labels = self._encode_labels(y, X)
         random_state = check_random_state(self.random_state)
         codes = labels.codes if labels.n_known else None
-        blocks = RowBlocks(X, (codes, sample_weight), block_size=self.block_size)
+        blocks = blocks_of(X, (codes, sample_weight), block_size=self.block_size)
         n_wanted = 0 if self.n_clusters == "auto" else self._n_novel_wanted(labels)
         problem = pose_problem(blocks, labels.n_known, random_state, labels.n_known + n_wanted)
         check_weights(problem, labels)

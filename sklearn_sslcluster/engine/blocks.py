@@ -5,8 +5,8 @@ An estimator that fits by sufficient statistics writes one pure function
     ``statistics(block, row_data, parameters) -> tuple of arrays that add up``
 
 and `RowBlocks` maps it over blocks of rows and adds the results in the order of the blocks, so that the sum depends
-neither on the number of threads nor (up to rounding) on the block size. Other row containers offer the same three
-methods, ``sum``, ``map`` and ``pick``; the functions of ``numerics/`` need no more.
+neither on the number of threads nor (up to rounding) on the block size. Other row containers (`DaskBlocks`) offer the
+same methods, ``sum``, ``map``, ``pick``, ``take`` and ``like``; the functions of ``numerics/`` need no more.
 """
 
 from __future__ import annotations
@@ -74,6 +74,10 @@ class RowBlocks:
         """Other rows, or the same with other data, flowing in the same way."""
         block_size = self.block_size if X is self.X else "auto"
         return RowBlocks(X, row_data, block_size=block_size, n_threads=self.n_threads)
+
+    def take(self, rows: np.ndarray) -> Any:
+        """The given rows, in their order."""
+        return self.X[rows]
 
     def _slices(self) -> list[slice]:
         return [

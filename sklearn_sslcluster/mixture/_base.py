@@ -13,8 +13,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from ..base import PartialLabelMixin, order_by_size
-from ..engine import RowBlocks
+from ..base import PartialLabelMixin, lazily, order_by_size
+from ..engine import DaskBlocks, RowBlocks, blocks_of
 from ..labels import UNLABELED, PartialLabels, decode, warn_user
 from ..numerics import (
     COVARIANCE_TYPES,
@@ -40,6 +40,7 @@ class BaseGaussianMixture(PartialLabelMixin, BaseEstimator):
     ``_mixture_attributes``.
     """
 
+    _accepts_dask = True
     _count_parameter: ClassVar[str] = "n_components"
     _parameter_constraints: dict = {
         "n_components": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
@@ -57,13 +58,14 @@ class BaseGaussianMixture(PartialLabelMixin, BaseEstimator):
         "random_state": ["random_state"],
     }
 
+    @lazily
     def predict(self, X: Any, *, reject: float | None = None) -> np.ndarray:
         """Name the most likely class of each row, known or novel.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows.
+            Rows; of a Dask array or DataFrame the answer is a lazy Dask array.
         reject : float in (0, 1], default=None
             Leave a row unassigned (-1, or None where names are not integers) when its Mahalanobis distance from its
             component exceeds this quantile of the training rows of that class; 0.99 for example.
@@ -79,13 +81,14 @@ class BaseGaussianMixture(PartialLabelMixin, BaseEstimator):
             codes = self._reject(codes, self._own_distances(X, codes), reject)
         return decode(codes, self.classes_, unlabeled_value=self.unlabeled_value)
 
+    @lazily
     def predict_proba(self, X: Any) -> np.ndarray:
         """Posterior probability of each class.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows.
+            Rows; of a Dask array or DataFrame the answer is a lazy Dask array.
 
         Returns
         -------
@@ -94,13 +97,14 @@ class BaseGaussianMixture(PartialLabelMixin, BaseEstimator):
         """
         return self._map_joint(self._check_fitted_rows(X), "resp")
 
+    @lazily
     def score_samples(self, X: Any) -> np.ndarray:
         """Log density of each row under the mixture, with the shares of all training rows (``class_prior_``).
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows.
+            Rows; of a Dask array or DataFrame the answer is a lazy Dask array.
 
         Returns
         -------
@@ -126,13 +130,14 @@ class BaseGaussianMixture(PartialLabelMixin, BaseEstimator):
         """
         return float(self.score_samples(X).mean())
 
+    @lazily
     def novelty_score(self, X: Any) -> np.ndarray:
         """How much a row looks like a novel rather than a known class.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows.
+            Rows; of a Dask array or DataFrame the answer is a lazy Dask array.
 
         Returns
         -------
@@ -193,7 +198,7 @@ class BaseGaussianMixture(PartialLabelMixin, BaseEstimator):
         bic : float
             Twice a description length in nats.
         """
-        log_prob = self.score_samples(X)
+        log_prob = np.asarray(self.score_samples(X))
         return float(-2 * log_prob.sum() + self._n_parameters() * np.log(len(log_prob)))
 
     def aic(self, X: Any) -> float:
@@ -247,8 +252,8 @@ class BaseGaussianMixture(PartialLabelMixin, BaseEstimator):
         check_is_fitted(self)
         return self._check_rows(X)
 
-    def _blocks(self, X: Any, row_data: tuple = ()) -> RowBlocks:
-        return RowBlocks(X, row_data, block_size=getattr(self, "block_size", "auto"))
+    def _blocks(self, X: Any, row_data: tuple = ()) -> RowBlocks | DaskBlocks:
+        return blocks_of(X, row_data, block_size=getattr(self, "block_size", "auto"))
 
     def _mixture(self, weights: np.ndarray | None = None) -> Mixture:
         gaussians = Gaussians(self._kind, self.means_, self.covariances_, self.precisions_cholesky_)
@@ -267,7 +272,7 @@ class BaseGaussianMixture(PartialLabelMixin, BaseEstimator):
     def _map_joint(self, X: Any, wanted: str, weights: np.ndarray | None = None) -> np.ndarray:
         return self._blocks(X).map(log_joint_densities, (self._evaluation(X, weights), wanted))[0]
 
-    def _codes(self, blocks: RowBlocks, means: np.ndarray, mixture: Mixture) -> np.ndarray:
+    def _codes(self, blocks: RowBlocks | DaskBlocks, means: np.ndarray, mixture: Mixture) -> np.ndarray:
         """Most likely component of each row; `means` are those of the mixture in the coordinates of the rows."""
         return blocks.map(log_joint_densities, (self._evaluate(blocks.X, means, mixture), "code"))[0]
 

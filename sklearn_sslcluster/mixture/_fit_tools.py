@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse
-from sklearn.utils.validation import _check_sample_weight
 
 from ..base import check_range, check_weights
 from ..labels import PartialLabels, warn_user
@@ -72,8 +71,7 @@ class Posed:
 def pose(estimator: Any, X: Any, y: Any, sample_weight: Any, random_state: np.random.RandomState) -> Posed:
     """Validate and measure the input of ``fit``."""
     X = estimator._check_rows(X, reset=True)
-    if sample_weight is not None:
-        sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    sample_weight = estimator._check_weights(sample_weight, X)
     labels = estimator._encode_labels(y, X)
     codes = labels.codes if labels.n_known else None
     blocks = estimator._blocks(X, (codes, sample_weight))

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.utils.validation import _check_sample_weight
 
-from ..base import restore_on_failure
+from ..base import refuse_dask, restore_on_failure
 from ..labels import UNLABELED, decode
 from ..numerics import MaximizationSettings, Mixture, NormalInverseWishart, labeled_rows, log_joint_densities
 from ._base import BaseGaussianMixture, seen_from
@@ -61,9 +60,9 @@ class IncrementalMixtureMixin(BaseGaussianMixture):
         """
         if not hasattr(self, "means_"):
             return self.fit(X, y, sample_weight)
+        refuse_dask(self, X, "batches")
         X = self._check_rows(X)
-        if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        sample_weight = self._check_weights(sample_weight, X)
         state = RunningState.of(self)
         codes = state.take_labels(self, X, self._encode_labels(y, X))
         blocks = self._blocks(X, (codes, sample_weight))
@@ -90,7 +89,7 @@ class IncrementalMixtureMixin(BaseGaussianMixture):
             parts.append((labeled.rows, labeled.weight))
         for rows, row_weight in parts:
             if len(rows):
-                density.append(self._density_under(problem.source.X[rows], seen_from(mixture, public, None)))
+                density.append(self._density_under(problem.source.take(rows), seen_from(mixture, public, None)))
                 weight.append(row_weight)
         unlikely = np.quantile(
             np.concatenate(density), _UNLIKELY, weights=np.concatenate(weight), method="inverted_cdf"

@@ -243,8 +243,9 @@ class ProbabilisticPartitivePartitioning(BaseGaussianMixture):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, Dask collection} of shape (n_samples, n_features)
             Training rows, float64 or float32 (others are converted); a memory map is read in blocks, never as a whole.
+            Of a Dask array or DataFrame sums over its chunks are computed where they lie; no chunk is gathered.
             Sparse rows only for ``covariance_type`` "diag" or "spherical".
         y : array-like of shape (n_samples,), default=None
             Partial labels: ints, strings, bools or categories, and -1, None, NaN or ``pd.NA`` for rows without one.

@@ -175,7 +175,7 @@ def labels_agreement(posed: Posed, axes: np.ndarray | None) -> Callable[[Mixture
 
 def partition_score(selection: Callable, problem: CenterProblem, rows: MixtureRows) -> Callable[[MixtureFit], float]:
     """Score of a fit by a user's function of distinct rows and their codes."""
-    X = problem.source.X[problem.sample.rows]
+    X = problem.source.take(problem.sample.rows)
 
     def score(fit: MixtureFit) -> float:
         value = float(selection(X, component_codes(rows, fit.mixture)))

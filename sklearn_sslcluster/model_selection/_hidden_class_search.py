@@ -64,6 +64,14 @@ class _Comparison:
     score_params: dict
 
 
+def _fit_fold(estimator: Any, X: Any, fold: HiddenFold, **params: Any) -> dict:
+    """Fit and score one candidate on one fold.
+
+    The table is an argument of its own, so that every backend of joblib sends it to its workers only once.
+    """
+    return _fit_and_score(estimator, FoldTable(X), fold.y, test=fold.test, **params)
+
+
 def _label_free_comparison(X: Any, y: Any, hidden: np.ndarray, fit_params: dict) -> _Comparison:
     """One fit to all rows with the labels as they are, and the estimator's own score."""
     fold = HiddenFold(y, np.arange(_num_samples(X)), hidden)
@@ -444,17 +452,16 @@ class HiddenClassSearchCV(BestEstimatorSearch):
         contexts = [
             context.subcontext(task_name="candidate-split-evaluation", task_id=number) for number in range(len(tasks))
         ]
-        table, train = FoldTable(X), np.arange(_num_samples(X))
+        train = np.arange(_num_samples(X))
 
         def call(function: Callable, task: tuple, context: Any, error_score: Any) -> Any:
             parameters, fold = task
             return function(
                 clone(self.estimator),
-                table,
-                fold.y,
+                X,
+                fold,
                 scorer=comparison.scorer,
                 train=train,
-                test=fold.test,
                 verbose=0,
                 parameters=parameters,
                 fit_params=comparison.fit_params,
@@ -467,12 +474,12 @@ class HiddenClassSearchCV(BestEstimatorSearch):
 
         parallel = Parallel(n_jobs=self.n_jobs, pre_dispatch=self.pre_dispatch)
         out = parallel(
-            call(delayed(_fit_and_score), task, context, self.error_score)
+            call(delayed(_fit_fold), task, context, self.error_score)
             for task, context in zip(tasks, contexts, strict=True)
         )
         if all(result["fit_error"] is not None for result in out):
             # Once more, for the exception itself: of the failures above only their text is left.
-            call(_fit_and_score, tasks[0], None, "raise")
+            call(_fit_fold, tasks[0], None, "raise")
         _warn_or_raise_about_fit_failures(out, self.error_score)
         if comparison.scores_on_truth and callable(self.scoring):
             _insert_error_scores(out, self.error_score)

@@ -176,7 +176,8 @@ def _first_free_row(source: RowSource) -> np.ndarray | None:
         row_data = tuple(None if values is None else values[rows] for values in source.row_data)
         weight = free_weight(row_data, rows.stop - rows.start)
         if weight.any():
-            return np.asarray(source.X[start + int(np.argmax(weight > 0))], dtype=np.float64)
+            row = start + int(np.argmax(weight > 0))
+            return np.asarray(source.take(np.array([row]))[0], dtype=np.float64)
     return None
 
 

@@ -28,6 +28,7 @@ class RowSource(Protocol):
     n_features: int
 
     def like(self, X: Any, row_data: tuple = ()) -> RowSource: ...
+    def take(self, rows: np.ndarray) -> Any: ...
 
     def sum(self, statistics: Any, parameters: Any = None) -> tuple: ...
     def map(self, function: Any, parameters: Any = None) -> tuple: ...
@@ -126,12 +127,12 @@ def distinct_rows(
     keys = hash_keys(source.n_features, random_state)
     if source.n_rows > max_rows:
         rows, weight = _sampled_rows(source, keys, max_rows)
-        order = lexicographic_order(source.X[rows])
-        rows, weight = rows[order], weight[order]
-        return WeightedRows(source.X[rows], weight, rows, None)
+        X = source.take(rows)
+        order = lexicographic_order(X)
+        return WeightedRows(X[order], weight[order], rows[order], None)
     weight = free_weight(row_data, source.n_rows)
     free = np.flatnonzero(weight > 0)
-    X = source.X[free]
+    X = source.take(free)
     first, inverse = _group_equal(X, keys)
     order = lexicographic_order(X[first])
     rank = np.empty(len(order), dtype=np.intp)

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import _check_sample_weight
 
 from ..base import BaseCenterEstimator, check_range, check_weights
-from ..engine import RowBlocks
+from ..engine import blocks_of
 from ..labels import PartialLabels
 from ..numerics import (
     CenterProblem,
@@ -47,12 +46,11 @@ class BaseSDPKMeans(BaseCenterEstimator):
     ) -> tuple[CenterProblem, PartialLabels]:
         """Validate and measure the input of ``fit``."""
         X = self._check_rows(X, reset=True)
-        if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        sample_weight = self._check_weights(sample_weight, X)
         labels = self._encode_labels(y, X)
         codes = labels.codes if labels.n_known else None
         n_wanted = 0 if self.n_clusters == "auto" else max(self.n_clusters - labels.n_known, 0)
-        blocks = RowBlocks(X, (codes, sample_weight))
+        blocks = blocks_of(X, (codes, sample_weight))
         problem = pose_problem(blocks, labels.n_known, random_state, labels.n_known + n_wanted, center=True)
         check_weights(problem, labels)
         check_range(problem, X.dtype)

@@ -10,7 +10,7 @@ from scipy.special import logsumexp
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from ..base import PartialLabelMixin, check_range, check_weights, fit_method, order_by_size
 from ..engine import RowBlocks, fit_progress
@@ -404,8 +404,7 @@ class LikelihoodAdjustedSDP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, P
     def _measure(self, X: Any, y: Any, sample_weight: Any, random_state: np.random.RandomState) -> MeasuredRows:
         """Validate and measure the input of ``fit``."""
         X = self._check_rows(X, reset=True)
-        if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        sample_weight = self._check_weights(sample_weight, X)
         labels = self._encode_labels(y, X)
         codes = labels.codes if labels.n_known else None
         n_groups = labels.n_known if self.n_clusters == "auto" else max(self.n_clusters, labels.n_known)

@@ -123,6 +123,7 @@ class SketchAndLiftKMeans(BaseSDPKMeans):
     (4, 2)
     """
 
+    _accepts_dask = True
     _parameter_constraints: dict = {
         **BaseSDPKMeans._parameter_constraints,
         "strategy": [StrOptions({"uniform", "bias-corrected", "weighted", "multi-epoch"})],
@@ -171,8 +172,9 @@ class SketchAndLiftKMeans(BaseSDPKMeans):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training rows; a memory map is read in blocks, and sparse samples are made dense inside.
+        X : {array-like, sparse matrix, Dask collection} of shape (n_samples, n_features)
+            Training rows; a memory map is read in blocks, and sparse samples are made dense inside. Of a Dask array or
+            DataFrame sums over its chunks are computed where they lie; no chunk but for the sample is gathered.
         y : array-like of shape (n_samples,), default=None
             Partial labels: ints, strings, bools or categories, and -1, None, NaN or ``pd.NA`` for rows without one.
         sample_weight : array-like of shape (n_samples,), default=None
