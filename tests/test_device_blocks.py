@@ -4,9 +4,18 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.sparse import csr_array
+from sklearn.base import clone
 
+from sklearn_sslcluster.datasets import make_partially_labeled_blobs
+from sklearn_sslcluster.discovery import NCDKMeans, SemiSupervisedKMeans
 from sklearn_sslcluster.engine import DeviceBlocks, RowBlocks, array_backend
 from sklearn_sslcluster.engine.device import TorchBackend
+from sklearn_sslcluster.mixture import (
+    ProbabilisticPartitivePartitioning,
+    SemiSupervisedGaussianMixture,
+    SplitMergeGaussianMixture,
+)
 from sklearn_sslcluster.numerics import COVARIANCE_TYPES, Mixture, evaluation_of, make_gaussians
 from sklearn_sslcluster.numerics.centroids import lloyd_statistics, moment_statistics
 from sklearn_sslcluster.numerics.mixture_steps import expectation_statistics
@@ -142,3 +151,50 @@ def test_other_rows_are_worked_on_by_numpy():
     blocks = DeviceBlocks(X, (codes, None), backend=CPU)
     assert type(blocks.like(X[:10])) is RowBlocks
     assert type(blocks.like(X, (None, None))) is DeviceBlocks
+
+
+ESTIMATORS = [
+    SemiSupervisedKMeans(5, n_init=3, random_state=0),
+    NCDKMeans(5, n_init=3, random_state=0),
+    SemiSupervisedGaussianMixture(5, n_init=3, random_state=0),
+    SplitMergeGaussianMixture(n_init=1, random_state=0),
+    ProbabilisticPartitivePartitioning(random_state=0),
+]
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda estimator: type(estimator).__name__)
+def test_fits_on_a_device_give_the_same_classes(estimator):
+    X, y, _ = make_partially_labeled_blobs(600, n_known=3, n_novel=2, random_state=0)
+    expected = clone(estimator).fit(X, y)
+    model = clone(estimator).set_params(device="cpu").fit(X, y)
+    assert_array_equal(model.labels_, expected.labels_)
+    assert_array_equal(model.predict(X[:50]), expected.predict(X[:50]))
+
+
+def test_fit_over_all_rows_is_on_the_device(monkeypatch):
+    X, y, _ = make_partially_labeled_blobs(40_000, n_known=3, n_novel=2, random_state=0)
+    seen = []
+    original = DeviceBlocks._sum_on_device
+
+    def watched(self, kernel, parameters):
+        seen.append(self.n_rows)
+        return original(self, kernel, parameters)
+
+    expected = SemiSupervisedKMeans(5, n_init=1, random_state=0).fit(X, y)
+    monkeypatch.setattr(DeviceBlocks, "_sum_on_device", watched)
+    model = SemiSupervisedKMeans(5, n_init=1, device="cpu", random_state=0).fit(X, y)
+    assert set(seen) == {40_000}
+    assert_allclose(model.cluster_centers_, expected.cluster_centers_, rtol=1e-10)
+    assert_array_equal(model.labels_, expected.labels_)
+
+
+def test_sparse_rows_are_left_to_numpy():
+    X, y, _ = make_partially_labeled_blobs(200, n_known=3, n_novel=2, random_state=0)
+    expected = SemiSupervisedKMeans(5, n_init=1, random_state=0).fit(csr_array(X), y)
+    model = SemiSupervisedKMeans(5, n_init=1, device="cpu", random_state=0).fit(csr_array(X), y)
+    assert_array_equal(model.labels_, expected.labels_)
+
+
+def test_device_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="device must be None, 'cpu', 'cuda'"):
+        SemiSupervisedKMeans(device="tpu").fit(np.eye(5))

@@ -17,7 +17,7 @@ from sklearn_sslcluster import __version__
 from sklearn_sslcluster.base import _persistence
 from sklearn_sslcluster.cli import main
 from sklearn_sslcluster.datasets import make_partially_labeled_blobs
-from sklearn_sslcluster.discovery import KnownClassMetric, NCDKMeans
+from sklearn_sslcluster.discovery import KnownClassMetric, NCDKMeans, SemiSupervisedKMeans
 from sklearn_sslcluster.utils import all_estimators, trusted_types
 from tests.persistence_tools import DATA, rows
 
@@ -113,6 +113,15 @@ def test_state_without_a_stamp_is_of_the_first_format():
     model = NCDKMeans.__new__(NCDKMeans)
     model.__setstate__(dict(vars(fitted())))
     assert len(model.predict(np.zeros((2, 2)))) == 2
+
+
+def test_parameters_that_came_later_have_their_default():
+    model = SemiSupervisedKMeans(3)
+    state = model.__getstate__()
+    del state["device"], state["n_clusters"]
+    loaded = SemiSupervisedKMeans.__new__(SemiSupervisedKMeans)
+    loaded.__setstate__(state)
+    assert loaded.get_params() == SemiSupervisedKMeans().get_params()
 
 
 @pytest.mark.parametrize("format_", ["1", 0, -1, 1.0, True, None])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -26,7 +27,14 @@ class VersionedStateMixin:
     def __setstate__(self, state: Any) -> None:
         if not isinstance(state, dict):
             raise TypeError(f"The state of a {type(self).__name__} must be a dict, got a {type(state).__name__}.")
-        super().__setstate__(_current(type(self).__name__, dict(state)))  # type: ignore[misc]
+        # Parameters that came with a later version have their default.
+        state = _defaults(type(self)) | _current(type(self).__name__, dict(state))
+        super().__setstate__(state)  # type: ignore[misc]
+
+
+def _defaults(cls: type) -> dict[str, Any]:
+    parameters = inspect.signature(cls).parameters.values()
+    return {parameter.name: parameter.default for parameter in parameters if parameter.default is not parameter.empty}
 
 
 def _current(name: str, state: dict[str, Any]) -> dict[str, Any]:

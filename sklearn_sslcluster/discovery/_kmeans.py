@@ -33,6 +33,7 @@ class BaseDiscoveryKMeans(BaseCenterDiscovery):
         "seeding": [StrOptions({"distance", "squared-distance"})],
         "selection": [StrOptions({"distance", "inertia"})],
         "block_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "device": [str, None],
     }
     _accepts_dask = True
     _move_known: ClassVar[bool]
@@ -44,7 +45,7 @@ class BaseDiscoveryKMeans(BaseCenterDiscovery):
         labels = self._encode_labels(y, X)
         random_state = check_random_state(self.random_state)
         codes = labels.codes if labels.n_known else None
-        blocks = blocks_of(X, (codes, sample_weight), block_size=self.block_size)
+        blocks = blocks_of(X, (codes, sample_weight), block_size=self.block_size, device=self.device)
         n_wanted = 0 if self.n_clusters == "auto" else self._n_novel_wanted(labels)
         problem = pose_problem(blocks, labels.n_known, random_state, labels.n_known + n_wanted)
         check_weights(problem, labels)

@@ -54,6 +54,7 @@ class BaseGaussianMixture(PartialLabelMixin, BaseEstimator):
         "k_max": [Interval(Integral, 1, None, closed="left"), None],
         "dtype": [StrOptions({"auto", "float64"})],
         "block_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "device": [str, None],
         "unlabeled_value": [Integral, str, "boolean", None],
         "random_state": ["random_state"],
     }
@@ -252,8 +253,8 @@ class BaseGaussianMixture(PartialLabelMixin, BaseEstimator):
         check_is_fitted(self)
         return self._check_rows(X)
 
-    def _blocks(self, X: Any, row_data: tuple = ()) -> RowBlocks | DaskBlocks:
-        return blocks_of(X, row_data, block_size=getattr(self, "block_size", "auto"))
+    def _blocks(self, X: Any, row_data: tuple = (), device: str | None = None) -> RowBlocks | DaskBlocks:
+        return blocks_of(X, row_data, block_size=getattr(self, "block_size", "auto"), device=device)
 
     def _mixture(self, weights: np.ndarray | None = None) -> Mixture:
         gaussians = Gaussians(self._kind, self.means_, self.covariances_, self.precisions_cholesky_)

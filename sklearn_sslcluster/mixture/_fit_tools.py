@@ -74,7 +74,7 @@ def pose(estimator: Any, X: Any, y: Any, sample_weight: Any, random_state: np.ra
     sample_weight = estimator._check_weights(sample_weight, X)
     labels = estimator._encode_labels(y, X)
     codes = labels.codes if labels.n_known else None
-    blocks = estimator._blocks(X, (codes, sample_weight))
+    blocks = estimator._blocks(X, (codes, sample_weight), estimator.device)
     asked = getattr(estimator, "n_components", "auto")
     n_components = labels.n_known if isinstance(asked, str) else max(asked, labels.n_known)
     problem = pose_problem(blocks, labels.n_known, random_state, n_components, center=True)

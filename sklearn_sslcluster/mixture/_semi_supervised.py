@@ -78,6 +78,9 @@ class SemiSupervisedGaussianMixture(IncrementalMixtureMixin):
         middle in units of the smallest standard deviation); sums and parameters are float64 in any case.
     block_size : int or "auto", default="auto"
         Rows worked on at a time; ``"auto"`` takes about 8 MiB. The result does not depend on it.
+    device : {"cpu", "cuda", "auto"}, default=None
+        Where iterations over all rows are computed: None for numpy, otherwise torch, on the CPU or a GPU. ``"auto"``
+        takes a GPU where there is one, else numpy. Starts, ``predict`` and sparse rows are left to numpy.
     unlabeled_value : int, str, bool or None, default=-1
         Value of `y` that stands for "no label", besides None, NaN and ``pd.NA``.
     random_state : int, RandomState instance or None, default=None
@@ -224,6 +227,7 @@ class SemiSupervisedGaussianMixture(IncrementalMixtureMixin):
         k_max: int | None = None,
         dtype: str = "auto",
         block_size: int | str = "auto",
+        device: str | None = None,
         unlabeled_value: Any = -1,
         random_state: Any = None,
     ) -> None:
@@ -245,6 +249,7 @@ class SemiSupervisedGaussianMixture(IncrementalMixtureMixin):
         self.k_max = k_max
         self.dtype = dtype
         self.block_size = block_size
+        self.device = device
         self.unlabeled_value = unlabeled_value
         self.random_state = random_state
 

@@ -78,6 +78,9 @@ class SplitMergeGaussianMixture(BaseGaussianMixture):
         Most components; None for ``max(30, 3 * n_known)``.
     block_size : int or "auto", default="auto"
         Rows worked on at a time; ``"auto"`` takes about 8 MiB.
+    device : {"cpu", "cuda", "auto"}, default=None
+        Where iterations over all rows are computed: None for numpy, otherwise torch, on the CPU or a GPU. ``"auto"``
+        takes a GPU where there is one, else numpy. Starts, ``predict`` and sparse rows are left to numpy.
     unlabeled_value : int, str, bool or None, default=-1
         Value of `y` that stands for "no label", besides None, NaN and ``pd.NA``.
     random_state : int, RandomState instance or None, default=None
@@ -185,6 +188,7 @@ class SplitMergeGaussianMixture(BaseGaussianMixture):
                 "tol",
                 "k_max",
                 "block_size",
+                "device",
                 "unlabeled_value",
                 "random_state",
             )
@@ -208,6 +212,7 @@ class SplitMergeGaussianMixture(BaseGaussianMixture):
         tol: float = 1e-4,
         k_max: int | None = None,
         block_size: int | str = "auto",
+        device: str | None = None,
         unlabeled_value: Any = -1,
         random_state: Any = None,
     ) -> None:
@@ -225,6 +230,7 @@ class SplitMergeGaussianMixture(BaseGaussianMixture):
         self.tol = tol
         self.k_max = k_max
         self.block_size = block_size
+        self.device = device
         self.unlabeled_value = unlabeled_value
         self.random_state = random_state
 
