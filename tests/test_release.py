@@ -20,8 +20,13 @@ def pins(path):
 
 def floors():
     """Lowest version of each package that running and testing need."""
-    groups = [PROJECT["dependencies"], *(PROJECT["optional-dependencies"][name] for name in ("cli", "plot", "test"))]
-    wanted = (re.fullmatch(r"([\w-]+)>=([\d.]+)", requirement) for group in groups for requirement in group)
+    groups = [
+        PROJECT["dependencies"],
+        *(PROJECT["optional-dependencies"][name] for name in ("cli", "distributed", "plot", "test")),
+    ]
+    wanted = (
+        re.fullmatch(r"([\w-]+)(?:\[[\w,]+\])?>=([\d.]+)", requirement) for group in groups for requirement in group
+    )
     return {match[1].lower().replace("_", "-"): match[2] for match in wanted if match}
 
 
