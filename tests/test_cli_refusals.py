@@ -130,6 +130,11 @@ def test_no_column_to_compare_by(folder, capsys):
         ("t.csv", "x,x,segment\n1,2,3\n", "two columns named 'x'"),
         ("t.csv", b"x,segment\n\xff,a\n", "cannot be read"),
         ("t.parquet", "not parquet", "cannot be read"),
+        ("t.csv", b"\xff\xfex\x00,\x00", "it is no text in UTF-8"),
+        ("t.csv", "x;y;segment\n1;2,5;a\n", "the columns of t.csv are set apart by semicolons"),
+        ("t.csv", "x;y;segment\n1;2;a\n", "save it with commas (.csv) or tabs (.tsv)"),
+        ("t.csv", "x\ty\tsegment\n1\t2\ta\n", "set apart by tabs"),
+        ("t.tsv", "x,y,segment\n1,2,a\n", "set apart by commas"),
         ("t.xlsx", "x", "a name that ends in .csv, .tsv, .parquet, .pq"),
     ],
 )

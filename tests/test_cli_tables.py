@@ -49,7 +49,18 @@ def test_numbers_with_a_comma_are_named_with_the_way_out(table, capsys, number):
     assert "with a decimal point" in line
 
 
-@pytest.mark.parametrize("text", ["a,{}", "{},5,", "10.0.0.{}", "{},a", "v{}", "{}, 5"])
+@pytest.mark.parametrize("number", ["${}", "{} \u20ac", "\u00a3{},234.50", "-{}%", "{},5 \u20ac"])
+def test_numbers_with_a_sign_are_named_with_the_way_out(table, capsys, number):
+    table["size"] = [number.format(1 + i % 7) for i in range(120)]
+    table.loc[:1, "size"] = "", "8"
+    table.to_csv("customers.csv", index=False)
+    assert discover() == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"column 'size' holds numbers with a sign, such as '{number.format(3)}' in row 3 (118 of 120 cells)" in line
+    assert "write them without" in line
+
+
+@pytest.mark.parametrize("text", ["$a{}", "{}$$", "a,{}", "{},5,", "10.0.0.{}", "{},a", "v{}", "{}, 5"])
 def test_other_text_with_commas_and_points_is_not_taken_for_numbers(table, capsys, text):
     table["size"] = [text.format(i % 7) for i in range(120)]
     table.to_csv("customers.csv", index=False)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import skops.io
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import ClusterMixin
 from skops.io.exceptions import UntrustedTypesFoundException
 
 from sklearn_sslcluster import __version__
@@ -19,7 +20,7 @@ from sklearn_sslcluster.cli import main
 from sklearn_sslcluster.datasets import make_partially_labeled_blobs
 from sklearn_sslcluster.discovery import KnownClassMetric, NCDKMeans, SemiSupervisedKMeans
 from sklearn_sslcluster.utils import all_estimators, trusted_types
-from tests.persistence_tools import DATA, rows
+from tests.persistence_tools import DATA, rows, saved
 
 FILES = sorted(DATA.glob("*/*.skops"))
 ESTIMATORS = dict(all_estimators())
@@ -61,6 +62,14 @@ def test_files_are_small_and_a_release_has_one_of_every_estimator():
     assert len({path.stem for path in FILES}) >= 24
     if "dev" not in __version__:
         assert names == set(ESTIMATORS), "python -m tests.persistence_tools writes the files of a release"
+
+
+# Clusterers are checked by check_skops_round_trip.
+@pytest.mark.parametrize("name", [name for name, cls in ESTIMATORS.items() if not issubclass(cls, ClusterMixin)])
+def test_other_estimators_come_back_trusting_our_names_alone(name):
+    content = saved(name, ESTIMATORS[name])
+    model = skops.io.loads(skops.io.dumps(content["model"]), trusted=trusted_types())
+    assert_array_equal(getattr(model, content["method"])(content["rows"]), content["answers"])
 
 
 # The format

@@ -20,8 +20,10 @@ def pins(path):
 
 def floors():
     """Lowest version of each package that running and testing need."""
-    groups = [PROJECT["dependencies"], *(PROJECT["optional-dependencies"][name] for name in ("cli", "plot", "test"))]
-    wanted = (re.fullmatch(r"([\w-]+)>=([\d.]+)", requirement) for group in groups for requirement in group)
+    extras = PROJECT["optional-dependencies"]
+    groups = [PROJECT["dependencies"], *(extras[name] for name in ("cli", "distributed", "plot", "test"))]
+    pattern = r"([\w-]+)(?:\[[\w,]+\])?>=([\d.]+)"
+    wanted = (re.fullmatch(pattern, requirement) for group in groups for requirement in group)
     return {match[1].lower().replace("_", "-"): match[2] for match in wanted if match}
 
 

@@ -39,5 +39,12 @@ def test_stub_of_the_package():
     assert set(names) == set(sources) == set(sklearn_sslcluster.__all__)
 
 
+def test_package_opens_every_public_room():
+    assert set(sklearn_sslcluster.__all__) == set(ROOMS) - {"base"}
+    for room in sklearn_sslcluster.__all__:
+        assert f"``{room}" in sklearn_sslcluster.__doc__
+        assert getattr(sklearn_sslcluster, room).__name__ == f"sklearn_sslcluster.{room}"
+
+
 def test_package_says_that_it_is_typed():
     assert (PACKAGE / "py.typed").is_file()

@@ -13,6 +13,8 @@ from ._messages import Refusal, listed, nearest, note, require, shown
 MAX_CATEGORIES = 30
 _EMPTY_NUMBERS = {"", "na", "n/a", "#n/a", "nan", "null", "none", "<na>"}
 _DATE = re.compile(r"(\d{4}([-/]\d{1,2}){2}|\d{1,2}([-/.])\d{1,2}\3\d{4})([T ].*)?")
+# Signs that stand beside a number in a table made for people.
+_SIGN = r"[$\u20ac\u00a3\u00a5%]"
 # Numbers with a decimal comma, or with thousands set apart, beside one.
 _COMMA_NUMBER = re.compile(
     r"[+-]?(\d+,\d+([eE][+-]?\d+)?|\d{1,3}(,\d{3})+(\.\d+)?|\d{1,3}([. '\u00a0\u202f]\d{3})+,\d+)"
@@ -144,9 +146,25 @@ def _add_column(features: Features, column: Any) -> None:
             features.add_text(column.name, as_text(column))
 
 
+def _is_signed_number(text: str) -> bool:
+    """Whether a text is a number but for one sign of a currency or percent."""
+    bare, n_signs = re.subn(_SIGN, "", text.strip())
+    bare = bare.strip()
+    return n_signs == 1 and bool(_COMMA_NUMBER.fullmatch(bare) or re.fullmatch(r"[+-]?\d+(\.\d+)?", bare))
+
+
 def _note_numbers_read_as_text(column: Any, numbers: np.ndarray, is_text: np.ndarray) -> None:
-    """Say so when a column of numbers is read as text because of commas or of a few cells."""
+    """Say so when a column of numbers is read as text because of commas, signs or a few cells."""
     rows, n_numbers = np.flatnonzero(is_text), int((~np.isnan(numbers)).sum())
+    with_sign = [row for row in rows.tolist() if _is_signed_number(column.iloc[row])]
+    if 2 * len(with_sign) > len(rows):
+        row = with_sign[0]
+        note(
+            f"column {column.name!r} holds numbers with a sign, such as '{shown(column.iloc[row])}' in row {row + 1} "
+            f"({len(with_sign):,} of {len(column):,} cells): it is read as text; to compare it as numbers, write them "
+            "without, as in 1234.5"
+        )
+        return
     with_comma = [row for row in rows.tolist() if _COMMA_NUMBER.fullmatch(column.iloc[row].strip())]
     if 2 * len(with_comma) > len(rows) and 2 * (len(with_comma) + n_numbers) > len(rows) + n_numbers:
         row = with_comma[0]
@@ -159,7 +177,8 @@ def _note_numbers_read_as_text(column: Any, numbers: np.ndarray, is_text: np.nda
         row = int(rows[0])
         note(
             f"column {column.name!r} holds numbers, but '{shown(column.iloc[row])}' in row {row + 1} (text in "
-            f"{len(rows):,} of {len(column):,} cells): it is compared as text"
+            f"{len(rows):,} of {len(column):,} cells): it is compared as text; empty such cells to compare it "
+            "as numbers"
         )
 
 

@@ -26,6 +26,8 @@ def read_table(path: str) -> Any:
         require("pyarrow")
     try:
         frame = _read_parquet(pd, path) if separator is None else _read_text(pd, path, separator)
+    except UnicodeDecodeError as error:
+        raise Refusal(f"{path} cannot be read: it is no text in UTF-8 ({error}); save it as UTF-8") from error
     except ValueError as error:
         raise Refusal(f"{path} cannot be read: {one_line(error)}") from error
     doubled = frame.columns[frame.columns.duplicated()]
@@ -58,14 +60,18 @@ def _rows(file: Any, path: str, separator: str) -> Iterator[list[str]]:
     """Header and rows of a text file, all of one length; blank lines are no rows, but where there is one column."""
     reader = csv.reader(file, delimiter=separator, strict=True)
     width, line, n_blank, n_passed = 0, 1, 0, 0
+    header: list[str] = []
     try:
         for row in reader:
             is_blank = not row or (len(row) == 1 and not row[0].strip())
             if is_blank and width != 1:
                 n_blank += width > 0
             else:
+                header = header or row
                 width, n_passed = width or len(row), n_blank
                 if max(len(row), 1) != width:
+                    if width == 1:
+                        _refuse_other_separator(header, path, separator)
                     raise Refusal(f"line {line} of {path} has {len(row):,} cells, and its header has {width:,}")
                 yield row or [""]
             line = reader.line_num + 1
@@ -73,8 +79,18 @@ def _rows(file: Any, path: str, separator: str) -> Iterator[list[str]]:
         raise Refusal(f"{path} cannot be read: line {line}: {error}") from error
     if not width:
         raise Refusal(f"{path} cannot be read: it is empty")
+    if width == 1:
+        _refuse_other_separator(header, path, separator)
     if n_passed:
         note(f"blank lines between the rows of {path}, which are not read as rows: {n_passed:,}")
+
+
+def _refuse_other_separator(header: list[str], path: str, separator: str) -> None:
+    """Refuse a table whose only column has the separators of another kind of table in its name."""
+    for other, name in ((";", "semicolons"), ("\t", "tabs"), (",", "commas"), ("|", "bars")):
+        if header and other != separator and len(header[0].split(other)) > 1:
+            needed = "commas (.csv) or tabs (.tsv)"
+            raise Refusal(f"the columns of {path} are set apart by {name}; save it with {needed} between them")
 
 
 def _separator(path: str) -> str | None:
