@@ -30,6 +30,7 @@ font:bold 17px system-ui,sans-serif;text-anchor:middle;dominant-baseline:middle}
 .R th,.R td{padding:.2rem .7rem;text-align:right;border-bottom:1px solid var(--line);color:inherit;background:none;\
 overflow-wrap:normal}
 .R th[scope=row],.R th:first-child{text-align:left}
+@media (max-width:30rem){.R th,.R td{padding:.2rem .4rem}.R caption{max-width:calc(100vw - 3rem)}}
 .R :focus-visible{outline:3px solid var(--k0);outline-offset:2px}
 """
 
