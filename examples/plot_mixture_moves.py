@@ -45,14 +45,14 @@ def draw(ax, model, title):
     ax.set(title=title, xticks=[], yticks=[], xlim=(-42, 38), ylim=(-40, 36), aspect="equal")
 
 
-def add_legend(figure, ax):
+def add_legend(figure, ax, ncols=7):
     handles, labels = ax.get_legend_handles_labels()
     ellipses = [plt.Line2D([], [], color="black", lw=2, ls=style) for style in ("--", "-")]
     figure.legend(
         handles + ellipses,
         [*labels, "component of a known class", "novel component"],
         loc="outside lower center",
-        ncols=7,
+        ncols=ncols,
         frameon=False,
         markerscale=2.5,
     )
@@ -154,8 +154,8 @@ for move in to_the_end.history_:
         f"{move['n_components']} components left"
     )
 
-figure, axes = plt.subplots(1, 2, figsize=(8, 4.8), layout="constrained")
+figure, axes = plt.subplots(1, 2, figsize=(8, 5), layout="constrained")
 draw(axes[0], few_rounds, "after the first round of moves")
 draw(axes[1], to_the_end, "when no move helps")
-add_legend(figure, axes[0])
+add_legend(figure, axes[0], ncols=4)
 plt.show()

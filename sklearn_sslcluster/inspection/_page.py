@@ -195,7 +195,7 @@ def _comparison(report: Any) -> str:
 
 def _mark(report: Any, code: int) -> str:
     shape = "◆" if report.is_novel_[code] else "●"
-    return f'<span class="mark"><span class="k{code % N_COLORS}" aria-hidden="true">{shape}</span> {code + 1}</span>'
+    return f'<span class="shape"><span class="k{code % N_COLORS}" aria-hidden="true">{shape}</span> {code + 1}</span>'
 
 
 def _kind(report: Any, code: int) -> str:

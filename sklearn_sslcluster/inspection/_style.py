@@ -17,18 +17,20 @@ main.R{max-width:60rem;margin:0 auto;min-height:100vh;box-sizing:border-box}
 .R summary h2,.R summary h4{display:inline;margin:0}
 .R details{border-top:1px solid var(--line);padding:.3rem 0}
 .R figure{margin:0 0 1rem}
-.R .mark{white-space:nowrap}
+.R .shape{white-space:nowrap}
 .R figcaption,.R p{max-width:46rem}
+.R figcaption,.R caption{color:inherit;font-size:.95rem;font-weight:400;text-align:left}
 .R svg{display:block;width:100%;max-width:46rem;height:auto;background:var(--shade);border-radius:6px}
 .R svg path{fill:currentColor;fill-opacity:.65}
 .R svg text{fill:var(--text);stroke:var(--shade);stroke-width:4px;paint-order:stroke;\
 font:bold 17px system-ui,sans-serif;text-anchor:middle;dominant-baseline:middle}
 .R .wide{overflow-x:auto;margin:.6rem 0}
 .R table{border-collapse:collapse;font-variant-numeric:tabular-nums;color:inherit}
-.R caption{text-align:left;font-weight:600;padding:.3rem 0}
+.R caption{caption-side:top;font-weight:600;padding:.3rem 0}
 .R th,.R td{padding:.2rem .7rem;text-align:right;border-bottom:1px solid var(--line);color:inherit;background:none;\
 overflow-wrap:normal}
 .R th[scope=row],.R th:first-child{text-align:left}
+@media (max-width:30rem){.R th,.R td{padding:.2rem .4rem}.R caption{max-width:calc(100vw - 3rem)}}
 .R :focus-visible{outline:3px solid var(--k0);outline-offset:2px}
 """
 
