@@ -47,16 +47,17 @@ def write_blobs(folder: str, n: int, d: int) -> str:
 
 
 class MemoryWatch:
-    """Samples RssAnon of this process from its start until `stop`."""
+    """Samples RssAnon of this process every `interval` seconds until `stop`."""
 
-    def __init__(self) -> None:
+    def __init__(self, interval: float = 0.01) -> None:
+        self.interval = interval
         self.before = self.peak = anonymous_memory()[0]
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
         self._thread.start()
 
     def _sample(self) -> None:
-        while not self._done.wait(0.01):
+        while not self._done.wait(self.interval):
             self.peak = max(self.peak, anonymous_memory()[0])
 
     def stop(self) -> tuple[int, int]:

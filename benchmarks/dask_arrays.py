@@ -26,6 +26,8 @@ from sklearn_sslcluster.mixture import SemiSupervisedGaussianMixture
 
 CHUNK_BYTES = 128 * 2**20
 SUBSET = 500_000
+# Seconds between two looks at the memory, which cost the workers time.
+INTERVAL = 0.05
 # Relative difference of the two best scores below which a row may go either way.
 TIE = 1e-9
 # Few iterations: what is compared is a pass over the rows.
@@ -69,7 +71,7 @@ def start_watch(dask_worker: object) -> None:
     # The names are looked up, so that what they import counts as imported.
     sklearn_sslcluster.discovery.SemiSupervisedKMeans(2).fit(np.eye(4))
     sklearn_sslcluster.mixture.SemiSupervisedGaussianMixture(2, n_init=1).fit(np.eye(4))
-    dask_worker.watch = MemoryWatch()
+    dask_worker.watch = MemoryWatch(INTERVAL)
 
 
 def stop_watch(dask_worker: object) -> tuple[int, int]:
@@ -108,7 +110,7 @@ def measured(name: str, labeled: bool, client: Client, path: str, shape: tuple[i
         used["memory map"].append(processor_seconds(None) - before)
         expected, n_iter = model.labels_, model.n_iter_
         client.run(start_watch)
-        watch, before = MemoryWatch(), processor_seconds(client)
+        watch, before = MemoryWatch(INTERVAL), processor_seconds(client)
         times["Dask"].append(seconds(lambda: model.fit(rows, y)))
         used["Dask"].append(processor_seconds(client) - before)
         here, workers = watch.stop(), client.run(stop_watch)

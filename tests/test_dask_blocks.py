@@ -19,6 +19,7 @@ from sklearn_sslcluster.mixture import (
     SemiSupervisedGaussianMixture,
     SplitMergeGaussianMixture,
 )
+from sklearn_sslcluster.model_selection import HiddenClassSearchCV
 from sklearn_sslcluster.numerics import center_fit
 from sklearn_sslcluster.sdp import SketchAndLiftKMeans
 from sklearn_sslcluster.utils import trusted_types
@@ -111,7 +112,7 @@ def test_rows_in_memory_stay_in_memory():
 # Fits
 
 
-def compare_with_memory(model, X, y, rows):
+def assert_as_in_memory(model, X, y, rows):
     expected = model.fit(X, y)
     labels, centers, score = expected.labels_, centers_of(expected), expected.score(X)
     found = model.fit(rows, da.from_array(y, chunks=300))
@@ -126,12 +127,12 @@ def test_labels_and_centers_are_those_in_memory(model, blobs, monkeypatch):
     # As with a large table, starts and searches see a sample.
     monkeypatch.setattr(center_fit, "_MOST_SAMPLE_ROWS", 256)
     monkeypatch.setattr(center_fit, "_FEWEST_SAMPLE_ROWS", 256)
-    compare_with_memory(model, *blobs, da.from_array(blobs[0], chunks=(250, 2)))
+    assert_as_in_memory(model, *blobs, da.from_array(blobs[0], chunks=(250, 2)))
 
 
 @quick
 def test_labels_and_centers_of_a_frame_are_those_in_memory(model, blobs):
-    compare_with_memory(model, *blobs, as_frame(blobs[0]))
+    assert_as_in_memory(model, *blobs, as_frame(blobs[0]))
 
 
 @quick
@@ -179,6 +180,15 @@ def test_fitted_state_is_that_of_a_fit_in_memory(blobs):
     assert set(vars(found)) == names
     again = loads(dumps(found), trusted=trusted_types())
     assert_array_equal(again.predict(X), found.predict(X))
+
+
+def test_hidden_class_search_fits_rows_of_dask_where_they_lie(blobs):
+    X, y = blobs
+    search = HiddenClassSearchCV(MODELS[0], {"n_clusters": [4, 5]}, cv=2, random_state=0)
+    expected = search.fit(X, y).cv_results_["mean_test_score"]
+    found = search.fit(da.from_array(X, chunks=(300, 3)), y)
+    assert_allclose(found.cv_results_["mean_test_score"], expected, rtol=1e-9)
+    assert_array_equal(found.labels_, search.best_estimator_.labels_)
 
 
 # Lazy answers
