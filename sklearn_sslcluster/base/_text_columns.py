@@ -10,6 +10,7 @@ from scipy.sparse import issparse
 from sklearn.utils import check_array
 from sklearn.utils.validation import _num_samples
 
+from ..engine import is_dask
 from ._rows import RowsMixin, columns_of, is_missing, reads_as_text, row_errors
 
 
@@ -31,7 +32,7 @@ class TableKinds:
     @classmethod
     def of(cls, X: Any) -> TableKinds:
         """Kinds of a table; text that reads as numbers throughout is numbers, as scikit-learn reads it."""
-        if issparse(X) or (isinstance(X, np.ndarray) and X.dtype.kind in "biufc"):
+        if issparse(X) or is_dask(X) or (isinstance(X, np.ndarray) and X.dtype.kind in "biufc"):
             return cls()
         categories = _categories(X)
         texts = {}
