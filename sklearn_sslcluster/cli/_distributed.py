@@ -78,7 +78,7 @@ def _workers(address: str) -> Iterator[None]:
     with ExitStack() as stack:
         if address == "local":
             stack.enter_context(require("dask").config.set(_KEPT_MEMORY))
-            address = stack.enter_context(distributed.LocalCluster(dashboard_address=None))
+            address = stack.enter_context(distributed.LocalCluster(dashboard_address=":0"))
         stack.enter_context(distributed.Client(address))
         yield
 
