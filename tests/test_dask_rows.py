@@ -10,6 +10,8 @@ import pytest
 from sklearn_sslcluster.discovery import SemiSupervisedKMeans
 from sklearn_sslcluster.engine import DaskRows, is_dask
 from sklearn_sslcluster.mixture import SemiSupervisedGaussianMixture
+from sklearn_sslcluster.model_selection import estimate_n_clusters
+from sklearn_sslcluster.sdp import certify_kmeans
 from sklearn_sslcluster.utils import all_estimators
 
 NAMES = ["a", "b", "c"]
@@ -127,6 +129,12 @@ def test_estimators_that_need_all_rows_say_so(estimator, kind):
     rows = da.from_array(table(), chunks=(20, 3)) if kind == "array" else frame_of(table())
     with pytest.raises(TypeError, match=rf"{type(estimator).__name__} takes rows in memory.*compute\(\)"):
         estimator.fit(rows, y)
+
+
+@pytest.mark.parametrize("function", [lambda X: certify_kmeans(X, [0, 1] * 30), estimate_n_clusters])
+def test_functions_that_need_all_rows_say_so(function):
+    with pytest.raises(TypeError, match=r"(certify_kmeans|estimate_n_clusters) takes rows in memory.*compute\(\)"):
+        function(da.from_array(table(), chunks=(20, 3)))
 
 
 def test_partial_fit_takes_batches_in_memory():

@@ -11,7 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "_lazy": ["lazily", "refuse_dask"],
         "_partial_labels": ["PartialLabelMixin", "fit_method", "order_by_size", "restore_on_failure"],
         "_persistence": ["VersionedStateMixin"],
-        "_rows": ["RowsMixin", "row_errors"],
+        "_rows": ["RowsMixin", "check_table", "row_errors"],
         "_scores": ["mean_silhouette"],
         "_text_columns": ["MixedRowsMixin", "TableKinds"],
     },

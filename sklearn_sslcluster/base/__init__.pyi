@@ -4,7 +4,7 @@ from ._estimator import EstimatorMixin
 from ._lazy import lazily, refuse_dask
 from ._partial_labels import PartialLabelMixin, fit_method, order_by_size, restore_on_failure
 from ._persistence import VersionedStateMixin
-from ._rows import RowsMixin, row_errors
+from ._rows import RowsMixin, check_table, row_errors
 from ._scores import mean_silhouette
 from ._text_columns import MixedRowsMixin, TableKinds
 
@@ -17,6 +17,7 @@ __all__ = [
     "TableKinds",
     "VersionedStateMixin",
     "check_range",
+    "check_table",
     "check_weights",
     "count_parameter",
     "fit_method",

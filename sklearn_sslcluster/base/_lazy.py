@@ -18,7 +18,7 @@ _LEFT_BEHIND = ("labels_", "feature_names_in_", "_skl_callbacks")
 
 
 def refuse_dask(estimator: Any, X: Any, what: str = "rows") -> None:
-    """Refuse a Dask collection where all rows are needed at once.
+    """Refuse a Dask collection where all rows are needed at once; `estimator` is one, or the name of a function.
 
     Raises
     ------
@@ -26,8 +26,9 @@ def refuse_dask(estimator: Any, X: Any, what: str = "rows") -> None:
         If `X` is one.
     """
     if is_dask(X):
+        name = estimator if isinstance(estimator, str) else type(estimator).__name__
         raise TypeError(
-            f"{type(estimator).__name__} takes {what} in memory, got a Dask {type(X).__name__}; call X.compute() where "
+            f"{name} takes {what} in memory, got a Dask {type(X).__name__}; call X.compute() where "
             "it fits into memory, or take an estimator that fits by sums over chunks, SemiSupervisedKMeans for example."
         )
 

@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 from scipy.sparse import issparse
+from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
 from ..engine import DaskRows, is_dask
-from ._lazy import lazy_rows
+from ._lazy import lazy_rows, refuse_dask
 from ._persistence import VersionedStateMixin
 
 _MOST_NAMED, _LONGEST_SHOWN = 3, 40
@@ -60,6 +61,13 @@ class RowsMixin(VersionedStateMixin):
                     f"{'nothing' if there is None else repr(there)}.\n"
                 )
         return None
+
+
+def check_table(X: Any, name: str) -> Any:
+    """Rows in memory as a function called `name` takes them: float64 or float32, an array or a CSR matrix."""
+    refuse_dask(name, X)
+    with row_errors(X, name):
+        return check_array(X, accept_sparse="csr", dtype=[np.float64, np.float32])
 
 
 @contextmanager

@@ -6,10 +6,10 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
-from ..base import row_errors
+from ..base import check_table
 from ..engine import RowBlocks
 from ..labels import encode_partial_labels
 from ..numerics import (
@@ -112,8 +112,7 @@ def estimate_n_clusters(
     >>> estimate_n_clusters(X, y, random_state=0)
     5
     """
-    with row_errors(X, "estimate_n_clusters"):
-        X = check_array(X, accept_sparse="csr", dtype=[np.float64, np.float32])
+    X = check_table(X, "estimate_n_clusters")
     labels = encode_partial_labels(y, X, unlabeled_value=unlabeled_value)
     random_state = check_random_state(random_state)
     if criterion == "labeled_accuracy" and not labels.n_known:

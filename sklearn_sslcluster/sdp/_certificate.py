@@ -7,11 +7,10 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 from sklearn.utils.validation import _check_sample_weight, column_or_1d
 
-from ..base import check_range, check_weights, row_errors
+from ..base import check_range, check_table, check_weights
 from ..engine import RowBlocks
 from ..labels import encode_partial_labels
 from ..numerics import pose_problem
@@ -129,8 +128,7 @@ def certify_kmeans(
     (0.04, False)
     """
     deadline = None if budget is None else time.time() + budget
-    with row_errors(X, "certify_kmeans"):
-        X = check_array(X, accept_sparse="csr", dtype=[np.float64, np.float32])
+    X = check_table(X, "certify_kmeans")
     clusters = _encode_clusters(labels, X.shape[0])
     n_found = int(clusters.max()) + 1
     k = n_found if n_clusters is None else int(n_clusters)
