@@ -137,7 +137,7 @@ def print_table(title: str, X: np.ndarray, y: np.ndarray, seeds: int, options: a
     base = 0.0
     for name, method in methods(options).items():
         try:
-            fits = [method(X, seed) for seed in range(seeds)]
+            fits = [method(X, seed) for seed in range(options.first_seed, options.first_seed + seeds)]
         except CapReached:
             print(f"| {name} | - | - | - | - | over {options.cap:g} s |", flush=True)
             continue
@@ -185,6 +185,7 @@ def main() -> None:
     add_data_option(parser, required=False)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--larger-seeds", type=int, default=2, help="seeds on pendigits and optdigits")
+    parser.add_argument("--first-seed", type=int, default=0, help="to go on where another run has ended")
     parser.add_argument("--methods", nargs="*", default=None, help="parts of names, for a quick look")
     parser.add_argument("--tables", nargs="*", default=["digits", "held-out", "larger"])
     parser.add_argument("--clustpy", type=Path, default=None, help="interpreter of an environment with ClustPy")
