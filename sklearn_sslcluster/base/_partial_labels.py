@@ -104,6 +104,8 @@ class PartialLabelMixin(EstimatorMixin, ClusterMixin):
         ------
         ValueError
             If an old name is not a class, or two classes would share a name.
+        TypeError
+            If `mapping` is not a dict, or a name cannot be one of a class.
         """
         check_is_fitted(self)
         classes = renamed(self.classes_, mapping, unlabeled_value=self.unlabeled_value)
@@ -161,8 +163,8 @@ class PartialLabelMixin(EstimatorMixin, ClusterMixin):
         if found < wanted:
             warn_user(
                 f"Only {found} clusters were found where {wanted} were asked for: there are too few distinct rows "
-                "without a label, or a cluster lost all of its rows. Duplicate points in X, or a smaller "
-                f"{self._count_parameter}?",
+                "without a label (are many rows the same?), or a cluster lost all of its rows. A smaller "
+                f"{self._count_parameter} avoids this.",
                 ConvergenceWarning,
             )
 
