@@ -133,7 +133,7 @@ class PartialLabelMixin(EstimatorMixin, ClusterMixin):
 
     def _reject(self, codes: np.ndarray, distances: np.ndarray, level: Any) -> np.ndarray:
         """Codes in which rows beyond a quantile of the distances of their class are ``UNLABELED``."""
-        if not isinstance(level, Real) or not 0 < float(level) <= 1:
+        if isinstance(level, bool) or not isinstance(level, Real) or not 0 < float(level) <= 1:
             raise ValueError(f"reject must be a quantile in (0, 1], got {level!r}.")
         return np.where(beyond_quantile(distances, codes, self.distance_quantiles_, float(level)), UNLABELED, codes)
 
