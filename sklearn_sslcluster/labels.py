@@ -26,7 +26,8 @@ _PIECE = 2**20
 _INT64 = np.iinfo(np.int64)
 _KIND_ORDER = {"bool": 0, "int": 1, "str": 2}
 _MISSING = ("missing", None)
-_TEXTS_OF_MISSING = ("-1", "-1.0", "nan", "NaN", "None", "<NA>", "")
+# In small letters. "NA" is not among them: it is the name of a country and of a continent.
+_TEXTS_OF_MISSING = {"", "-1", "-1.0", "?", "<na>", "n/a", "nan", "none", "null", "unknown", "unlabeled"}
 # Frames of these folders are passed over when a warning looks for the line of the user.
 _INSIDE = (str(Path(__file__).parent), str(Path(sklearn.__file__).parent))
 
@@ -86,7 +87,7 @@ def encode_partial_labels(y: Any, X: Any = None, *, unlabeled_value: Any = -1, w
     -----
     UserWarning
         If -1 and 1 are the only values, or every row has a label and a class is the text of a missing value, ``"nan"``
-        for example. Not if `unlabeled_value` is None.
+        or ``"unknown"`` for example. Not if `unlabeled_value` is None.
     """
     if y is None:
         if X is None:
@@ -111,6 +112,8 @@ def _as_column(y: Any) -> np.ndarray:
     """One-dimensional array that keeps integers exact and missing values recognizable."""
     if issparse(y):
         raise TypeError(f"y must be a dense column of labels, got a {type(y).__name__}.")
+    if isinstance(y, str):
+        raise ValueError(f"y should be a 1d array of labels, got the text {y!r}: pass the column, as in table[{y!r}].")
     dtype = getattr(y, "dtype", None)
     if isinstance(y, np.ma.MaskedArray):
         values = np.array(y.data, dtype=object)
@@ -264,7 +267,7 @@ def _warn_if_signs(values: np.ndarray, labels: PartialLabels, unlabeled_value: A
 def _warn_if_text_of_missing(labels: PartialLabels) -> None:
     if labels.classes.dtype.kind == "i" or labels.unlabeled.any():
         return
-    texts = [name for name in labels.classes.tolist() if isinstance(name, str) and name in _TEXTS_OF_MISSING]
+    texts = [name for name in labels.classes if isinstance(name, str) and name.strip().lower() in _TEXTS_OF_MISSING]
     if texts:
         warn_user(
             f"Every row of y has a label, and {texts[0]!r} is a class: text is never read as 'no label'. If it stands "
@@ -330,6 +333,8 @@ def renamed(classes: np.ndarray, mapping: dict, *, unlabeled_value: Any = -1) ->
 
     The result has no duplicates, and no name that stands for "no label" unless it was there before.
     """
+    if not isinstance(mapping, dict):
+        raise TypeError(f"rename_classes takes a dict of old names to new names, got a {type(mapping).__name__}.")
     names = classes.tolist()
     keys = [_class_key(name, "classes hold") for name in names]
     new_names = {_class_key(old, "rename_classes got"): (old, new) for old, new in mapping.items()}

@@ -90,7 +90,7 @@ def test_reject_of_one_keeps_every_training_row(blobs, estimator):
 
 
 @BOTH
-@pytest.mark.parametrize("reject", [0, 1.5, -0.1, "all"])
+@pytest.mark.parametrize("reject", [0, 1.5, -0.1, "all", True])
 def test_reject_must_be_a_quantile(blobs, estimator, reject):
     with pytest.raises(ValueError, match="reject must be a quantile"):
         fitted(estimator, *blobs[:2]).predict(blobs[0], reject=reject)

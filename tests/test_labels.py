@@ -296,6 +296,11 @@ def test_lengths_must_agree():
         encode_partial_labels([0, 1], np.zeros((3, 1)))
 
 
+def test_name_of_a_column_is_not_the_column():
+    with pytest.raises(ValueError, match=r"got the text 'segment': pass the column, as in table\['segment'\]"):
+        encode_partial_labels("segment", np.zeros((3, 1)))
+
+
 # unlabeled_value
 
 
@@ -318,7 +323,7 @@ def test_other_labels_do_not_warn(y):
     assert len(labels.codes) == len(y)
 
 
-@pytest.mark.parametrize("text", ["-1", "-1.0", "nan", "NaN", "None", "<NA>", ""])
+@pytest.mark.parametrize("text", ["-1", "-1.0", "nan", "NaN", "None", "<NA>", "", "N/A", "unknown", "Unlabeled "])
 @pytest.mark.parametrize("container", [list, np.array, pd.Series, pd.Categorical, pl.Series])
 def test_text_of_a_missing_value_warns_where_every_row_has_a_label(container, text):
     with pytest.warns(UserWarning, match=f"set unlabeled_value='{text}'") as caught:

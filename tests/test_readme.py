@@ -26,10 +26,26 @@ from sklearn_sslcluster.model_selection import HiddenClassKFold, HiddenClassSear
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+ROOMS = [
+    sklearn_sslcluster.auto,
+    sklearn_sslcluster.deep,
+    sklearn_sslcluster.discovery,
+    sklearn_sslcluster.inspection,
+    sklearn_sslcluster.mixture,
+    sklearn_sslcluster.model_selection,
+    sklearn_sslcluster.quantization,
+    sklearn_sslcluster.sdp,
+]
 
 
 def blocks(language):
     return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+
+
+def rows_of_the_table():
+    """The names in the first cell of each row."""
+    rows = [line for line in README.splitlines() if line.startswith("| `")]
+    return [re.findall(r"`(\w+)`", row.split("|")[1]) for row in rows]
 
 
 def test_example_runs_as_printed():
@@ -99,20 +115,21 @@ def test_commands_are_those_of_the_checks(path):
     assert [command for command in commands if f"step '{command}'" not in steps] == []
 
 
-@pytest.mark.parametrize(
-    "room",
-    [
-        sklearn_sslcluster.auto,
-        sklearn_sslcluster.deep,
-        sklearn_sslcluster.discovery,
-        sklearn_sslcluster.inspection,
-        sklearn_sslcluster.mixture,
-        sklearn_sslcluster.model_selection,
-        sklearn_sslcluster.quantization,
-        sklearn_sslcluster.sdp,
-    ],
-)
+@pytest.mark.parametrize("room", ROOMS)
 def test_table_names_everything_in(room):
-    rows = [line for line in README.splitlines() if line.startswith("|")]
-    named = {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+    named = {name for row in rows_of_the_table() for name in row}
     assert set(room.__all__) - named == set()
+
+
+def test_every_row_of_the_table_is_in_one_module():
+    found = []
+    for room in ROOMS:
+        (line,) = re.findall(rf"^- `{room.__name__.rpartition('.')[2]}`: (.*);$", README, flags=re.MULTILINE)
+        names = re.findall(r"`(\w+)`", line)
+        first, last = (
+            next(i for i, row in enumerate(rows_of_the_table()) if name in row) for name in (names[0], names[-1])
+        )
+        rows = rows_of_the_table()[first : last + 1]
+        assert {name for row in rows for name in row} - set(room.__all__) == set()
+        found += rows
+    assert sorted(found) == sorted(rows_of_the_table())

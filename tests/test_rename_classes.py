@@ -47,6 +47,12 @@ def test_renamed_refuses(mapping, error, message):
         renamed(np.array(["a", "b"], dtype=object), mapping)
 
 
+@pytest.mark.parametrize("mapping", ["leak", ["leak"], None])
+def test_renamed_takes_a_dict_only(mapping):
+    with pytest.raises(TypeError, match="rename_classes takes a dict of old names to new names, got a"):
+        renamed(np.array(["novel_0"], dtype=object), mapping)
+
+
 @pytest.mark.parametrize(
     ("unlabeled_value", "new"), [(-1, -1), (-1, -1.0), (-1, np.int64(-1)), (0, 0), ("?", "?"), (True, True)]
 )

@@ -141,6 +141,15 @@ def test_other_objects_keep_the_error_of_scikit_learn():
         SemiSupervisedKMeans().fit(np.array([[1, {}], [2, 3]], dtype=object))
 
 
+@pytest.mark.parametrize("container", [pd.Series, pl.Series, np.asarray])
+@pytest.mark.parametrize("name", sorted(ESTIMATORS))
+def test_one_column_alone_is_refused_as_no_table(name, container):
+    X, truth = table()
+    column = container(np.asarray(X)[:, 0])
+    with pytest.raises((TypeError, ValueError), match=r"2[Dd]|2-dimensional|two-dimensional|1 dimension"):
+        instance(name).fit(column, partial(truth))
+
+
 def test_the_steps_that_are_named_do_it():
     X, truth = table()
     X = X.assign(city=np.array(["Rome", "Oslo", "Bonn", None], dtype=object)[truth])

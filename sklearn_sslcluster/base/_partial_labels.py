@@ -104,6 +104,8 @@ class PartialLabelMixin(EstimatorMixin, ClusterMixin):
         ------
         ValueError
             If an old name is not a class, or two classes would share a name.
+        TypeError
+            If `mapping` is not a dict, or a name cannot be one of a class.
         """
         check_is_fitted(self)
         classes = renamed(self.classes_, mapping, unlabeled_value=self.unlabeled_value)
@@ -131,7 +133,7 @@ class PartialLabelMixin(EstimatorMixin, ClusterMixin):
 
     def _reject(self, codes: np.ndarray, distances: np.ndarray, level: Any) -> np.ndarray:
         """Codes in which rows beyond a quantile of the distances of their class are ``UNLABELED``."""
-        if not isinstance(level, Real) or not 0 < float(level) <= 1:
+        if isinstance(level, bool) or not isinstance(level, Real) or not 0 < float(level) <= 1:
             raise ValueError(f"reject must be a quantile in (0, 1], got {level!r}.")
         return np.where(beyond_quantile(distances, codes, self.distance_quantiles_, float(level)), UNLABELED, codes)
 
@@ -161,8 +163,8 @@ class PartialLabelMixin(EstimatorMixin, ClusterMixin):
         if found < wanted:
             warn_user(
                 f"Only {found} clusters were found where {wanted} were asked for: there are too few distinct rows "
-                "without a label, or a cluster lost all of its rows. Duplicate points in X, or a smaller "
-                f"{self._count_parameter}?",
+                "without a label (are many rows the same?), or a cluster lost all of its rows. A smaller "
+                f"{self._count_parameter} avoids this.",
                 ConvergenceWarning,
             )
 

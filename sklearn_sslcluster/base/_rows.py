@@ -99,7 +99,7 @@ def is_missing(value: Any) -> bool:
 
 def columns_of(X: Any) -> Table:
     """(name or position, values) of each column of a table: a pandas or polars one, an array or nested lists."""
-    if hasattr(X, "iloc"):
+    if hasattr(X, "iloc") and hasattr(X, "columns"):
         return [(name, X.iloc[:, j].to_numpy()) for j, name in enumerate(X.columns)]
     if hasattr(X, "to_series"):
         return [(name, X.to_series(j).to_numpy()) for j, name in enumerate(X.columns)]
@@ -112,7 +112,7 @@ def _columns(X: Any, among: Iterable[int] | None) -> Table:
         columns = [] if issparse(X) else columns_of(X)
     except (TypeError, ValueError):
         return []  # Nested lists of several lengths, for example: the error speaks of that.
-    return columns if among is None else [columns[j] for j in among]
+    return columns if among is None or not columns else [columns[j] for j in among]
 
 
 def _missing(columns: Table, name: str) -> str | None:

@@ -83,7 +83,11 @@ def _array_or_frame(X: Any) -> Any:
 
 def _categories(X: Any) -> list[int]:
     """Positions of the columns that a pandas table calls categories."""
-    return [j for j, dtype in enumerate(X.dtypes) if str(dtype) == "category"] if hasattr(X, "iloc") else []
+    return (
+        [j for j, dtype in enumerate(X.dtypes) if str(dtype) == "category"]
+        if hasattr(X, "iloc") and X.ndim == 2
+        else []
+    )
 
 
 def _object_columns(X: Any) -> list[tuple[int, np.ndarray]]:

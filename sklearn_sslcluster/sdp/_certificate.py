@@ -56,7 +56,7 @@ def certify_kmeans(
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
         Rows, the table that was clustered. Sparse rows are made dense.
     labels : array-like of shape (n_samples,)
-        Cluster of each row; any names.
+        Cluster of each row; any names. -1 is a cluster like any other: leave out the rows that DBSCAN calls noise.
     method : {"auto", "pca", "labels", "admm", "division", "sketch"}, default="auto"
         - "pca": the sum of the squared singular values after the first k - 1. Cheap and weak.
         - "labels": multipliers in closed form [1]_, with a few border rows given up. Cheap at any size; proves
