@@ -22,19 +22,13 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks._timing import MemoryWatch, seconds, write_blobs
 from sklearn_sslcluster.discovery import SemiSupervisedKMeans
-from sklearn_sslcluster.engine import n_usable_threads
+from sklearn_sslcluster.engine import KEPT_MEMORY, n_usable_threads
 from sklearn_sslcluster.mixture import SemiSupervisedGaussianMixture
 
 CHUNK_BYTES = 128 * 2**20
 SUBSET = 500_000
 # Seconds between two looks at the memory, which cost the workers time.
 INTERVAL = 0.05
-# Workers keep the memory of one block for the next. By default Dask has them give it back at once, and they spend as
-# much time on fetching it again as on the statistics.
-KEPT_MEMORY = {
-    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 2**27,
-    "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 2**25,
-}
 # Relative difference of the two best scores below which a row may go either way.
 TIE = 1e-9
 # Few iterations: what is compared is a pass over the rows.

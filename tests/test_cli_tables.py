@@ -38,26 +38,23 @@ def discover(*args):
     return main(["discover", "customers.csv", "--label", "segment", "--n-clusters", "4", *quick, *args])
 
 
-@pytest.mark.parametrize("number", ["{},5", "{},234", "-{}.000,50", "{} 000,5", "{},000.75", "{}'000,5", "{},5e3"])
-def test_numbers_with_a_comma_are_named_with_the_way_out(table, capsys, number):
+COMMAS = ["{},5", "{},234", "-{}.000,50", "{} 000,5", "{},000.75", "{}'000,5", "{},5e3"]
+SIGNS = ["${}", "{} \u20ac", "\u00a3{},234.50", "-{}%", "{},5 \u20ac"]
+
+
+@pytest.mark.parametrize(
+    ("number", "what", "way_out"),
+    [(number, "a comma", "with a decimal point") for number in COMMAS]
+    + [(number, "a sign", "write them without") for number in SIGNS],
+)
+def test_numbers_written_for_people_are_named_with_the_way_out(table, capsys, number, what, way_out):
     table["size"] = [number.format(1 + i % 7) for i in range(120)]
     table.loc[:1, "size"] = "", "8"
     table.to_csv("customers.csv", index=False)
     assert discover() == 0
     (line,) = capsys.readouterr().err.splitlines()
-    assert f"column 'size' holds numbers with a comma, such as '{number.format(3)}' in row 3 (118 of 120 cells)" in line
-    assert "with a decimal point" in line
-
-
-@pytest.mark.parametrize("number", ["${}", "{} \u20ac", "\u00a3{},234.50", "-{}%", "{},5 \u20ac"])
-def test_numbers_with_a_sign_are_named_with_the_way_out(table, capsys, number):
-    table["size"] = [number.format(1 + i % 7) for i in range(120)]
-    table.loc[:1, "size"] = "", "8"
-    table.to_csv("customers.csv", index=False)
-    assert discover() == 0
-    (line,) = capsys.readouterr().err.splitlines()
-    assert f"column 'size' holds numbers with a sign, such as '{number.format(3)}' in row 3 (118 of 120 cells)" in line
-    assert "write them without" in line
+    assert f"column 'size' holds numbers with {what}, such as '{number.format(3)}' in row 3 (118 of 120 cells)" in line
+    assert way_out in line
 
 
 @pytest.mark.parametrize("text", ["$a{}", "{}$$", "a,{}", "{},5,", "10.0.0.{}", "{},a", "v{}", "{}, 5"])

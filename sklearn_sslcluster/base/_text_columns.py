@@ -83,11 +83,8 @@ def _array_or_frame(X: Any) -> Any:
 
 def _categories(X: Any) -> list[int]:
     """Positions of the columns that a pandas table calls categories."""
-    return (
-        [j for j, dtype in enumerate(X.dtypes) if str(dtype) == "category"]
-        if hasattr(X, "iloc") and X.ndim == 2
-        else []
-    )
+    is_frame = hasattr(X, "iloc") and X.ndim == 2
+    return [j for j, dtype in enumerate(X.dtypes) if str(dtype) == "category"] if is_frame else []
 
 
 def _object_columns(X: Any) -> list[tuple[int, np.ndarray]]:

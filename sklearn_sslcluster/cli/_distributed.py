@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..engine import KEPT_MEMORY
 from ._columns import Features, as_numbers, as_text, known_features, read_features, read_labels
 from ._messages import Refusal, aligned, note, require, show
 from ._model import fit_clusters, fit_columns, save_model
@@ -21,11 +22,6 @@ METHODS = ("semi-supervised-kmeans", "ncd-kmeans")
 _SAMPLED_ROWS = 100_000
 _COUNTED_ROWS = 1000
 _WRITTEN_AT_A_TIME = 64
-# Workers keep the memory of one block for the next, instead of giving it back and fetching it again.
-_KEPT_MEMORY = {
-    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 2**27,
-    "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 2**25,
-}
 
 
 def discover(args: Namespace) -> None:
@@ -77,7 +73,7 @@ def _workers(address: str) -> Iterator[None]:
     distributed = require("distributed", "cli,distributed")
     with ExitStack() as stack:
         if address == "local":
-            stack.enter_context(require("dask").config.set(_KEPT_MEMORY))
+            stack.enter_context(require("dask").config.set(KEPT_MEMORY))
             address = stack.enter_context(distributed.LocalCluster(dashboard_address=":0"))
         stack.enter_context(distributed.Client(address))
         yield

@@ -8,7 +8,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "blocks": ["RowBlocks", "check_block_size"],
         "callbacks": ["CallbackSupportMixin", "fit_progress", "with_callbacks"],
         "containers": ["blocks_of"],
-        "dask_blocks": ["DaskBlocks", "check_finite"],
+        "dask_blocks": ["KEPT_MEMORY", "DaskBlocks", "check_finite"],
         "dask_rows": ["DaskRows", "in_memory", "is_dask"],
         "device_blocks": ["DeviceBlocks"],
         "device": ["NumpyBackend", "TorchBackend", "array_backend"],

@@ -24,6 +24,13 @@ _FETCHED_AT_A_TIME = 64
 # Codes and weights that are sent in one graph.
 _PLACED_BYTES = 8 * 2**20
 
+# Settings of Dask for a cluster of this machine: its workers keep the memory of one block for the next. By default they
+# give it back at once, and fetch it again.
+KEPT_MEMORY = {
+    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 2**27,
+    "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 2**25,
+}
+
 
 class Pass:
     """What is done with each chunk: sent to every worker once a pass.
