@@ -24,7 +24,6 @@ from sklearn_sslcluster.numerics import (
     objective,
     seed_centers,
 )
-from sklearn_sslcluster.numerics.distinct import free_weight
 
 CONVERGED = LloydSettings(tol=0.0, n_trials=1)
 ONE_STEP = LloydSettings(max_iter=1, n_trials=1)
@@ -345,47 +344,3 @@ def test_no_anchors_weigh_nothing():
     anchors = no_anchors(3)
     assert anchors.sums.shape == (0, 3)
     assert anchors.inertia(np.ones((2, 3))) == 0
-
-
-def summed_by_hand(X, weight, centers):
-    codes = ((X[:, None, :] - centers) ** 2).sum(axis=2).argmin(axis=1)
-    member = (codes[:, None] == np.arange(len(centers))) * weight[:, None]
-    return member.T @ X, member.sum(axis=0)
-
-
-@pytest.mark.parametrize("case", ["even", "weights", "labeled", "empty", "one row", "rare"])
-@pytest.mark.parametrize(("dtype", "rtol"), [(np.float64, 1e-12), (np.float32, 1e-4)])
-def test_sums_of_large_blocks_are_those_by_hand(case, dtype, rtol, monkeypatch):
-    rng = np.random.RandomState(0)
-    X = rng.normal(size=(6000, 2)).astype(dtype)
-    centers = np.array([[-1.0, 0.0], [1.0, 0.0], [0.0, 2.0]])
-    codes = sample_weight = None
-    if case == "weights":
-        sample_weight = rng.uniform(0.5, 2, size=len(X))
-    if case == "labeled":
-        codes = np.where(X[:, 1] < -1, np.int32(0), np.int32(-1))
-    if case == "empty":
-        centers[2] = 1e3
-    if case == "one row":
-        centers[2] = X[4321] = 1e3
-    if case == "rare":
-        centers[2], X[1::500] = 50.0, 50.0
-    weight = free_weight((codes, sample_weight), len(X))
-    expected = summed_by_hand(X.astype(np.float64), weight, centers)
-    used = []
-    original = centroids._compiled_sums
-    monkeypatch.setattr(centroids, "_compiled_sums", lambda *given: used.append(1) or original(*given))
-    sums, counts = centroids.lloyd_statistics(X, (codes, sample_weight), (centers, None))
-    assert_allclose(sums, expected[0], rtol=rtol, atol=rtol * np.abs(expected[0]).max())
-    assert_allclose(counts, expected[1], rtol=rtol)
-    assert bool(used) == (case in ("even", "weights", "labeled"))
-
-
-def test_rows_moved_to_a_center_without_rows_are_not_counted(monkeypatch):
-    X = np.random.RandomState(0).normal(size=(6000, 2))
-    centers = np.array([[-1.0, 0.0], [1.0, 0.0], [1e3, 0.0]])
-    monkeypatch.setattr(centroids, "_none_is_empty", lambda *given: True)
-    sums, counts = centroids.lloyd_statistics(X, (None, None), (centers, None))
-    expected = summed_by_hand(X, np.ones(len(X)), centers)
-    assert_allclose(sums, expected[0])
-    assert_allclose(counts, expected[1])

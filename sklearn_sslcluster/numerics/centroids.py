@@ -27,9 +27,6 @@ except ImportError:  # a private module of scikit-learn: the numpy path below do
 _LARGEST_OFFSET = 64.0
 # Rows searched at a time for the first that is free.
 _SEARCHED_ROWS = 2**16
-# Rows a center that are looked at to see whether none is without rows, and the smallest share of a block they are taken
-# of, one in so many.
-_LOOKED_AT, _ONE_IN = 64, 16
 # Rounding of a squared distance computed by the fast formula, in units of eps times the squared norms.
 _ROUNDING = 64
 
@@ -199,38 +196,17 @@ def lloyd_statistics(block: Any, row_data: tuple, parameters: tuple[np.ndarray, 
     centers, shift = parameters
     Z = shifted(block, shift)
     weight = free_weight(row_data, Z.shape[0], Z.dtype)
-    placed = centers.astype(Z.dtype)
-    if _compiled_iteration is not None and not issparse(Z) and _none_is_empty(Z, weight, placed):
-        sums, counts = _compiled_sums(Z, weight, placed)
-        # Rows were moved if there was a center without one, which then has one row.
-        if counts.min() > weight.max():
-            return sums, counts
-    codes = _nearest_codes(Z, weight, placed)
+    codes = _nearest_codes(Z, weight, centers.astype(Z.dtype))
     sums = one_hot(codes, weight, len(centers)).T @ Z
     counts = np.bincount(codes, weight, len(centers))
     return (sums.toarray() if issparse(sums) else sums).astype(np.float64), counts
 
 
-def _none_is_empty(Z: np.ndarray, weight: np.ndarray, centers: np.ndarray) -> bool:
-    """Whether each center is the nearest of a free row, by a look at a few of the rows."""
-    step = len(Z) // (_LOOKED_AT * max(len(centers), 1))
-    if step < _ONE_IN or not len(centers):
-        return False
-    nearest = center_scores(Z[::step], centers).argmin(axis=1)[weight[::step] > 0]
-    return bool(np.bincount(nearest, minlength=len(centers)).all())
-
-
-def _compiled_sums(Z: np.ndarray, weight: np.ndarray, centers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(sums, weights) by scikit-learn's compiled loop, which moves rows to centers that have none."""
-    codes, means = np.empty(len(Z), dtype=np.int32), np.empty_like(centers)
-    weights, moves = np.empty(len(centers), Z.dtype), np.empty(len(centers), Z.dtype)
-    _compiled_iteration(np.ascontiguousarray(Z), weight, centers, means, weights, codes, moves, 1, True)
-    counts = weights.astype(np.float64)
-    return means * counts[:, None], counts
-
-
 def _nearest_codes(Z: Any, weight: np.ndarray, centers: np.ndarray) -> np.ndarray:
-    """Nearest centers by scikit-learn's compiled loop."""
+    """Nearest centers by scikit-learn's compiled loop, which is left to find labels only.
+
+    Its own update of the centers moves rows into clusters that are empty, which in one block of many would be wrong.
+    """
     if issparse(Z) or _compiled_iteration is None:
         return center_scores(Z, centers).argmin(axis=1).astype(np.int32)
     codes = np.empty(len(Z), dtype=np.int32)
