@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -13,6 +13,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from ..engine import DaskRows, check_finite, is_dask
 from ..labels import UNLABELED, decode
 
+# A method, whose types its decorators keep.
+Method = TypeVar("Method", bound=Callable[..., Any])
 # Fitted attributes that no answer about new rows needs: one value for each training row, and names checked beforehand.
 _LEFT_BEHIND = ("labels_", "feature_names_in_", "_skl_callbacks")
 
@@ -44,7 +46,7 @@ def lazy_rows(estimator: Any, X: Any, *, reset: bool, lengths: bool = True) -> D
     return rows
 
 
-def lazily(method: Callable) -> Callable:
+def lazily(method: Method) -> Method:
     """Decorate a method that says something of each row: of a Dask collection it returns a lazy Dask array."""
 
     @wraps(method)
@@ -54,7 +56,7 @@ def lazily(method: Callable) -> Callable:
         check_is_fitted(self)
         return _lazy_answer(self, method, self._validate_rows(X, reset=False, lengths=False), args, kwargs)
 
-    return answered
+    return cast(Method, answered)
 
 
 def _lazy_answer(estimator: Any, method: Callable, rows: DaskRows, args: tuple, kwargs: dict) -> Any:

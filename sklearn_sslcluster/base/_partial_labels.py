@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import wraps
 from numbers import Real
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from sklearn.base import ClusterMixin, _fit_context
@@ -24,8 +23,7 @@ from ..labels import (
 )
 from ..numerics import beyond_quantile
 from ._estimator import EstimatorMixin
-
-Method = TypeVar("Method", bound=Callable[..., Any])
+from ._lazy import Method
 
 
 def restore_on_failure(method: Method) -> Method:
