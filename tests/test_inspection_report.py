@@ -230,15 +230,18 @@ def test_label_that_the_model_does_not_know_is_no_disagreement(blobs):
     assert (report.labels_[y == -1] == model.predict(X)[y == -1]).all()
 
 
-def test_stability_tells_real_classes_from_halves_of_one():
+def test_stability_tells_real_classes_from_parts_of_a_circle():
     rng = np.random.RandomState(0)
-    X = np.concatenate([rng.normal(size=(150, 2)), [20, 0] + 0.3 * rng.normal(size=(50, 2))])
-    model = KMeans(5, n_init=1, random_state=None).fit(X)
-    report = ClusterReport(model, X, n_bootstraps=6, random_state=0)
-    alone = (report.labels_[150:] == report.labels_[150]).all()
-    assert alone
-    assert report.stability_[report.classes_ == report.labels_[150]] > 0.9
-    assert report.stability_.min() < 0.8
+    angle = rng.uniform(0, 2 * np.pi, size=150)
+    circle = np.column_stack([np.cos(angle), np.sin(angle)])
+    X = np.concatenate([circle, [20, 0] + 0.1 * rng.normal(size=(50, 2))])
+    # Where k-means cuts a circle is up to the rows that it sees.
+    model = KMeans(5, n_init=1, random_state=rng).fit(X)
+    report = ClusterReport(model, X, n_bootstraps=20, random_state=0)
+    assert (report.labels_[150:] == report.labels_[150]).all()
+    parts = report.classes_ != report.labels_[150]
+    assert report.stability_[~parts] > 0.9
+    assert report.stability_[parts].mean() < 0.8
 
 
 def test_jaccard_by_hand():
