@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from numbers import Real
 from typing import Any
 
 import numpy as np
 from scipy.spatial.distance import cdist
 from scipy.special import softmax
+from sklearn.base import clone
 from sklearn.cluster import AgglomerativeClustering
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 
 from .. import neural
-from ..base import BaseCenterEstimator
+from ..base import BaseCenterEstimator, lazily
 from ..engine import RowBlocks, fit_progress
 from ..labels import PartialLabels, warn_user
 from ..neural import NeuralMixin
@@ -55,6 +57,7 @@ class BaseDeepClustering(NeuralMixin, BaseCenterEstimator):
         "encoder": "no_validation",
     }
     _accept_sparse = False
+    _accepts_dask = True
 
     def _objective(self, find_centers: Callable, codes: np.ndarray) -> Any:
         """The joint objective, which finds and holds centers."""
@@ -78,16 +81,13 @@ class BaseDeepClustering(NeuralMixin, BaseCenterEstimator):
         self._set_fitted(**fitted)
         return self
 
-    def _task(self, rows: np.ndarray, labels: PartialLabels, seed: int, random_state: np.random.RandomState) -> _Task:
-        trained_on = neural.training_rows(rows, labels.codes)
-        scale = self._measure(rows[trained_on])
-        Z = neural.standardize(rows, scale["mean_"], scale["scale_"])
-        known = replace(labels, codes=labels.codes[trained_on])
-        start = _Start(self, known, NeighborGraph(Z[trained_on]), seed)
-        return _Task(Z, labels, trained_on, scale, start, self._objective(start, known.codes), random_state)
+    def _task(self, rows: Any, labels: PartialLabels, seed: int, random_state: np.random.RandomState) -> _Task:
+        table = neural.training_table(rows, labels, seed)
+        start = _Start(self, table.labels, NeighborGraph(table.Z), seed)
+        return _Task(table, labels, start, self._objective(start, table.labels.codes), random_state)
 
     def _learn(self, task: _Task, step: Callable) -> Any:
-        Z, codes, seed = task.Z[task.trained_on], task.start.labels.codes, task.start.seed
+        Z, seed = task.table.Z, task.start.seed
 
         def so_far(trained: Any) -> dict[str, Any] | None:
             # There are no clusters before the joint phase.
@@ -95,25 +95,26 @@ class BaseDeepClustering(NeuralMixin, BaseCenterEstimator):
 
         return self._train(
             Z,
-            codes,
+            task.table.labels.codes,
             neural.build_autoencoder(self.encoder, *Z.shape, self.embedding_size, seed),
             self._phases(task.objective, len(Z)),
             seed,
             validation_share=held_out_share(len(Z)),
             on_epoch=lambda now: step(lambda: now(so_far)),
+            stream=task.table.stream,
         )
 
     def _fitted_attributes(self, task: _Task, trained: Any) -> tuple[dict[str, Any], bool]:
         """(all fitted attributes, whether the training has collapsed)."""
-        fitted = self._better(trained, task.objective, task.start, task.Z[task.trained_on])
+        fitted = self._better(trained, task.objective, task.start, task.table.Z)
         # What the names of the classes, their order and their labels follow from is the embedding.
-        embedding = self._apply(fitted["encoder_layers_"], task.Z)
+        embedding = task.table.map(partial(clone(self)._apply, fitted["encoder_layers_"]))
         labels, centers, collapsed = task.labels, fitted.pop("centers"), fitted.pop("collapsed")
         # A copy, since callbacks may ask for the attributes of each epoch.
         problem = self._pose(embedding, labels, copy.deepcopy(task.random_state))
         classes = self._class_attributes(problem, labels, centers[: labels.n_known], centers[labels.n_known :])
         classes["_n_features_out"] = embedding.shape[1]
-        return classes | task.scale | fitted | task.start.scores | {"history_": trained.history}, collapsed
+        return classes | task.table.scale | fitted | task.start.scores | {"history_": trained.history}, collapsed
 
     def _phases(self, objective: Any, n_rows: int) -> list:
         # Clusters are looked at again after about 30 steps, as for small tables in the papers.
@@ -162,6 +163,7 @@ class BaseDeepClustering(NeuralMixin, BaseCenterEstimator):
     def _represent(self, X: Any) -> np.ndarray:
         return self._embed(X)
 
+    @lazily
     def predict_proba(self, X: Any) -> np.ndarray:
         """Soft assignment of each row.
 
@@ -179,6 +181,7 @@ class BaseDeepClustering(NeuralMixin, BaseCenterEstimator):
         log_q = -np.log1p(cdist(Z, self.cluster_centers_, "sqeuclidean"))
         return softmax(log_q, axis=1)
 
+    @lazily
     def transform(self, X: Any) -> np.ndarray:
         """Embedding of each row.
 
@@ -219,23 +222,16 @@ class _Task:
 
     Attributes
     ----------
-    Z : ndarray of shape (n_rows, n_features)
-        Standardized rows of the table.
+    table : TrainingTable
     labels : PartialLabels
-        Of these.
-    trained_on : ndarray
-        Numbers of the rows to train on: `neural.training_rows`.
-    scale : dict of str to ndarray
-        Fitted attributes by which rows are standardized.
+        Of all rows.
     start : _Start
     objective : Objective
     random_state : RandomState
     """
 
-    Z: np.ndarray
+    table: neural.TrainingTable
     labels: PartialLabels
-    trained_on: np.ndarray
-    scale: dict[str, np.ndarray]
     start: _Start
     objective: Any
     random_state: np.random.RandomState

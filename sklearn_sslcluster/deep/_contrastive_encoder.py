@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from .. import neural
-from ..base import EstimatorMixin, fit_method
+from ..base import EstimatorMixin, fit_method, lazily
 from ..engine import fit_progress
 from ..labels import warn_user
 from ..neural import NeuralMixin
@@ -149,6 +149,7 @@ class ContrastiveEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Neur
     (150,)
     """
 
+    _accepts_dask = True
     _parameter_constraints: ClassVar[dict] = {
         **NeuralMixin._neural_constraints,
         # Of unit length, a single column could only be 1 or -1.
@@ -241,20 +242,25 @@ class ContrastiveEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Neur
         rows = self._check_rows(X, reset=True)
         labels = self._encode_labels(y, rows)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
-        trained_on = neural.training_rows(rows, labels.codes)
-        scale = self._measure(rows[trained_on])
-        Z, codes = neural.standardize(rows[trained_on], scale["mean_"], scale["scale_"]), labels.codes[trained_on]
+        table = neural.training_table(rows, labels, seed)
+        Z, scale = table.Z, table.scale
+        if table.stream is not None and self.sampler != "random":
+            raise ValueError(
+                f"sampler={self.sampler!r} needs all rows in memory, and X is too large or a Dask collection; "
+                "sampler='random' reads them as it goes."
+            )
         views = make_views(self.views, self.corruption_rate, False, scale)
         sampler = make_sampler(self.sampler, self.batch_size, self.max_pretrain_epochs > 0, seed)
         with fit_progress(self, X, y, max_steps=None, step_name="epoch") as step:
             trained = self._train(
                 Z,
-                codes,
+                table.labels.codes,
                 neural.build_projected(self.encoder, *Z.shape, (self.embedding_size, self.projection_size), seed),
                 self._phases(self._objective(views, Z), sampler),
                 seed,
                 validation_share=held_out_share(len(Z)),
                 on_epoch=lambda now: step(lambda: now(lambda reached: self._fitted(reached, Z)[0] | scale)),
+                stream=table.stream,
             )
         fitted, collapsed = self._fitted(trained, Z)
         if collapsed:
@@ -269,6 +275,7 @@ class ContrastiveEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Neur
         self._set_fitted(**fitted, **scale)
         return self
 
+    @lazily
     def transform(self, X: Any) -> np.ndarray:
         """Embedding of each row.
 

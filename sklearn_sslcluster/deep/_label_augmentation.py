@@ -417,7 +417,7 @@ class LabelAugmentationClassifier(NeuralMixin, EstimatorMixin, ClassifierMixin, 
         self, X: np.ndarray, random_state: np.random.RandomState
     ) -> tuple[list[np.ndarray], dict[str, Any]]:
         """(rows after each transformation, fitted attributes that describe the transformations)."""
-        scale = {} if self.estimator is not None and not isinstance(self.transforms, str) else self._measure(_filled(X))
+        scale = {} if self.estimator is not None and not isinstance(self.transforms, str) else neural.measure(_filled(X))
         if isinstance(self.transforms, str):
             n_possible = possible_transforms(self.transforms, self.n_transforms, X.shape[1])
             if n_possible < self.n_transforms:
@@ -438,7 +438,7 @@ class LabelAugmentationClassifier(NeuralMixin, EstimatorMixin, ClassifierMixin, 
         self, views: list[np.ndarray], codes: np.ndarray, n_classes: int, seed: int, report: Callable
     ) -> dict[str, Any]:
         """Fitted attributes of the network."""
-        scale = self._measure(views[0])
+        scale = neural.measure(views[0])
         Z = np.stack([neural.standardize(view, scale["mean_"], scale["scale_"]) for view in views])
         heads = {"joint_head": n_classes * len(views)}
         if self.inference == "distilled" and len(views) > 1:

@@ -437,10 +437,9 @@ class ManifoldLinearizingClustering(
 
     def _task(self, rows: np.ndarray, labels: PartialLabels, random_state: np.random.RandomState) -> _Task:
         seed = int(random_state.randint(np.iinfo(np.int32).max))
-        trained_on = neural.training_rows(rows, labels.codes)
+        table = neural.table_in_memory(rows, labels)
+        trained_on, scale, Z = table.rows, table.scale, table.whole
         drawn = draw_rows(rows, labels, _MOST_READ, random_state)
-        scale = self._measure(rows[trained_on])
-        Z = neural.standardize(rows, scale["mean_"], scale["scale_"])
         reader = ClassReader(
             drawn,
             Z[drawn.rows],

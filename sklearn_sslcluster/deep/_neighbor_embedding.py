@@ -255,7 +255,7 @@ class NeighborEmbeddingClustering(
         random_state = check_random_state(self.random_state)
         seed = int(random_state.randint(np.iinfo(np.int32).max))
         drawn = draw_rows(rows, labels, self.max_embedded, random_state)
-        scale = self._measure(rows[drawn.rows])
+        scale = neural.measure(rows[drawn.rows])
         Z = neural.standardize(rows[drawn.rows], scale["mean_"], scale["scale_"])
         embedding = neighbor_embedding(Z, self.embedding, self.n_components, self.perplexity, seed)
         neighbors = _neighbors(Z)

@@ -412,9 +412,8 @@ class PrototypeClustering(
 
     def _task(self, rows: np.ndarray, labels: PartialLabels, random_state: np.random.RandomState) -> _Task:
         seed = int(random_state.randint(np.iinfo(np.int32).max))
-        trained_on = neural.training_rows(rows, labels.codes)
-        scale = self._measure(rows[trained_on])
-        Z = neural.standardize(rows, scale["mean_"], scale["scale_"])
+        table = neural.table_in_memory(rows, labels)
+        trained_on, scale, Z = table.rows, table.scale, table.whole
         drawn = draw_rows(rows, labels, _MOST_JUDGED, random_state)
         wanted = 0 if self.n_clusters == "auto" else labels.n_known + self._n_novel_wanted(labels)
         views = make_views(self.views, self.corruption_rate, True, scale)

@@ -261,9 +261,8 @@ class ProjectionNCD(BaseLatentDiscovery):
         random_state = check_random_state(self.random_state)
         seed = int(random_state.randint(np.iinfo(np.int32).max))
         n_wanted = None if self.n_clusters == "auto" else labels.n_known + self._n_novel_wanted(labels)
-        trained_on = neural.training_rows(rows, labels.codes)
-        scale = self._measure(rows[trained_on])
-        S = neural.standardize(rows, scale["mean_"], scale["scale_"])
+        table = neural.table_in_memory(rows, labels)
+        trained_on, scale, S = table.rows, table.scale, table.whole
 
         def as_fitted(trained: Any) -> tuple[dict[str, Any], int]:
             # A copy of the generator, since callbacks may ask for the attributes of each epoch.

@@ -406,7 +406,7 @@ class TabularNCD(MixedRowsMixin, BaseLatentDiscovery):
         numbers = list(encoding.columns[0])
         fitted = {"mean_": np.zeros(encoded.shape[1]), "scale_": np.ones(encoded.shape[1])}
         if numbers:
-            for name, values in self._measure(encoded[:, numbers]).items():
+            for name, values in neural.measure(encoded[:, numbers]).items():
                 fitted[name][numbers] = values
         return fitted
 

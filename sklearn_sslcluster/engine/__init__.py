@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "dask_rows": ["DaskRows", "in_memory", "is_dask"],
         "device_blocks": ["DeviceBlocks"],
         "device": ["NumpyBackend", "TorchBackend", "array_backend"],
+        "large_tables": ["ShuffledRows", "on_disk"],
         "threads": ["blas_on_one_thread", "n_usable_threads"],
     },
 )

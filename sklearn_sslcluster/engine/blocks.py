@@ -6,7 +6,8 @@ An estimator that fits by sufficient statistics writes one pure function
 
 and `RowBlocks` maps it over blocks of rows and adds the results in the order of the blocks, so that the sum depends
 neither on the number of threads nor (up to rounding) on the block size. Other row containers (`DaskBlocks`) offer the
-same methods, ``sum``, ``map``, ``pick``, ``take`` and ``like``; the functions of ``numerics/`` need no more.
+same methods, ``sum``, ``map``, ``pick``, ``take`` and ``like``; the functions of ``numerics/`` need no more. Networks, which
+see rows in random order, read them by ``part``.
 """
 
 from __future__ import annotations
@@ -78,6 +79,16 @@ class RowBlocks:
     def take(self, rows: np.ndarray) -> Any:
         """The given rows, in their order."""
         return self.X[rows]
+
+    @property
+    def n_parts(self) -> int:
+        """Number of the parts that rows are read in: blocks."""
+        return max(1, -(-self.n_rows // self.block_size))
+
+    def part(self, number: int) -> tuple[int, Any]:
+        """(number of the first row, rows) of a part."""
+        start = number * self.block_size
+        return start, self.X[start : start + self.block_size]
 
     def _slices(self) -> list[slice]:
         return [

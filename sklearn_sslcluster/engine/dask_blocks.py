@@ -170,6 +170,18 @@ class DaskBlocks:
             out[number == i] = part
         return out
 
+    @property
+    def n_parts(self) -> int:
+        """Number of the parts that rows are read in: chunks."""
+        return len(self.X.chunks)
+
+    def part(self, number: int) -> tuple[int, np.ndarray]:
+        """(number of the first row, rows) of a part, which is fetched."""
+        import dask
+
+        (rows,) = dask.compute(dask.delayed(_made, pure=False)(self.X.chunks[number]))
+        return int(self.X.starts[number]), rows
+
     def sum(self, statistics: RowFunction, parameters: Any = None) -> tuple:
         """Sum of ``statistics(block, row_data, parameters)`` over the blocks."""
         import dask

@@ -1,6 +1,6 @@
 """Everything torch: networks, objectives and the one training loop. Learned weights leave as numpy arrays.
 
-Only ``collapse``, ``estimator``, ``inference``, ``rows`` and ``settings`` load without torch.
+Only ``collapse``, ``estimator``, ``inference``, ``rows``, ``settings`` and ``tables`` load without torch.
 """
 
 import lazy_loader
@@ -40,6 +40,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "samplers": ["OnePerCluster", "RandomBatches", "check_sampler", "collision_rate"],
         "settings": ["NetworkSettings", "OptimizerSettings"],
         "sorting": ["soft_permutation"],
+        "tables": ["TrainingTable", "measure", "table_in_memory", "training_table"],
         "training": ["Trainer"],
         "variational": [
             "ColumnLikelihood",

@@ -80,6 +80,7 @@ class DeepEmbedding(CenterObjective):
     def _hold(self, centers: torch.Tensor) -> None:
         self.centers = nn.Parameter(centers)
         self.register_buffer("target", torch.zeros(len(self.codes), len(centers), device=centers.device))
+        self.register_buffer("frequencies", torch.ones(len(centers), device=centers.device))
 
     def soft(self, embedding: torch.Tensor) -> torch.Tensor:
         """Log of the soft assignments."""
@@ -89,17 +90,24 @@ class DeepEmbedding(CenterObjective):
     def refresh(self, embedding: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
             q = self.soft(embedding).exp()
-            p = q**2 / q.sum(dim=0).clamp_min(_SMALLEST)
-            p /= p.sum(dim=1, keepdim=True)
-            labeled = torch.nonzero(self.codes >= 0).ravel()
-            p[labeled] = nn.functional.one_hot(self.codes[labeled], p.shape[1]).to(p.dtype)
-            self.target.copy_(p)
+            self.frequencies.copy_(q.sum(dim=0).clamp_min(_SMALLEST))
+            self.target.copy_(self._sharpened(q, self.codes))
             return self._clamped(q.argmax(dim=1))
+
+    def _sharpened(self, q: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+        """Targets of rows with soft assignments `q`; labeled rows belong to their class."""
+        p = q**2 / self.frequencies
+        p /= p.sum(dim=1, keepdim=True)
+        labeled = torch.nonzero(codes >= 0).ravel()
+        p[labeled] = nn.functional.one_hot(codes[labeled], p.shape[1]).to(p.dtype)
+        return p
 
     def loss(self, batch: Batch, network: nn.ModuleDict) -> torch.Tensor:
         Z = network["encoder"](batch.rows)
-        p = self.target[batch.index]
-        divergence = (torch.xlogy(p, p) - p * self.soft(Z)).sum(dim=1).mean()
+        log_q = self.soft(Z)
+        # Rows that are read as they are needed have no target from the last refresh, but its frequencies.
+        p = self._sharpened(log_q.detach().exp(), batch.codes) if batch.index is None else self.target[batch.index]
+        divergence = (torch.xlogy(p, p) - p * log_q).sum(dim=1).mean()
         loss = self.clustering_weight * divergence
         if self.reconstruction_weight:
             loss = loss + self.reconstruction_weight * nn.functional.mse_loss(network["decoder"](Z), batch.rows)

@@ -9,13 +9,15 @@ from typing import Any, ClassVar
 
 import joblib
 import numpy as np
+from sklearn.utils import gen_batches
 from sklearn.utils._param_validation import Interval
 
 from .inference import apply_layers, standardize
 from .settings import NetworkSettings, OptimizerSettings
+from .tables import RowStream
 
-_MOST_CONSTANT = 16 * np.finfo(np.float64).eps
-_COMPARABLE = 10.0
+# Rows that are embedded together.
+_EMBEDDED_ROWS = 2**16
 
 
 class NeuralMixin:
@@ -81,22 +83,6 @@ class NeuralMixin:
                 )
         return super().set_params(**params)  # type: ignore[misc]
 
-    def _measure(self, X: np.ndarray) -> dict[str, np.ndarray]:
-        """Fitted attributes ``mean_`` and ``scale_``.
-
-        Columns of comparable width (pixels, embeddings: none wider than ten times the median) share one scale, since
-        one each would blow up those that hardly vary; otherwise each column has its own. Constant columns have 1.
-        """
-        X = np.asarray(X, dtype=np.float64)
-        mean = X.mean(axis=0)
-        width = (X - mean).std(axis=0)
-        varies = width > _MOST_CONSTANT * np.abs(mean)
-        if not varies.any():
-            return {"mean_": mean, "scale_": np.ones_like(mean)}
-        if width[varies].max() <= _COMPARABLE * np.median(width[varies]):
-            width = np.full_like(width, np.sqrt(np.mean(width[varies] ** 2)))
-        return {"mean_": mean, "scale_": np.where(varies, width, 1.0)}
-
     def _torch_device(self) -> str:
         """Name of a device of torch.
 
@@ -128,8 +114,9 @@ class NeuralMixin:
         *,
         validation_share: float = 0.1,
         on_epoch: Callable[..., bool] | None = None,
+        stream: RowStream | None = None,
     ) -> Any:
-        """Run the training loop on standardized rows; `on_epoch` is that of `Trainer`.
+        """Run the training loop on standardized rows; `on_epoch` and `stream` are those of `Trainer`.
 
         Returns
         -------
@@ -153,7 +140,7 @@ class NeuralMixin:
             checkpoint=checkpoint,
             fingerprint=fingerprint,
         )
-        return Trainer(X, codes, network, settings, on_epoch).train(phases)
+        return Trainer(X, codes, network, settings, on_epoch, stream).train(phases)
 
     def _described_params(self) -> dict[str, str]:
         """Parameters that a checkpoint depends on, the same in every process."""
@@ -194,8 +181,11 @@ class NeuralMixin:
 
     def _embed(self, X: np.ndarray) -> np.ndarray:
         """Embedding of rows by the fitted network, in float64."""
-        Z = standardize(X, self.mean_, self.scale_)  # type: ignore[attr-defined]
-        return self._apply(self.encoder_layers_, Z)  # type: ignore[attr-defined]
+        layers, mean, scale = self.encoder_layers_, self.mean_, self.scale_  # type: ignore[attr-defined]
+        parts = [
+            self._apply(layers, standardize(X[rows], mean, scale)) for rows in gen_batches(len(X), _EMBEDDED_ROWS)
+        ]
+        return np.concatenate(parts)
 
 
 def _described(value: Any) -> str:

@@ -15,14 +15,14 @@ class Batch(NamedTuple):
     ----------
     rows : Tensor of shape (n_batch, n_features)
         Standardized.
-    index : Tensor of shape (n_batch,)
-        Their numbers in the training table.
+    index : Tensor of shape (n_batch,) or None
+        Their numbers in the training table; None where that is a sample, and rows are read as they are needed.
     codes : Tensor of shape (n_batch,)
         Codes of known classes, -1 for unlabeled rows.
     """
 
     rows: torch.Tensor
-    index: torch.Tensor
+    index: torch.Tensor | None
     codes: torch.Tensor
 
 

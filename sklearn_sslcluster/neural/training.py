@@ -25,8 +25,9 @@ from torch import nn
 from .objectives import Batch, check_objective
 from .phases import Phase, Trained, TrainingSettings
 from .samplers import batch_ends, check_sampler
+from .tables import RowStream
 
-_FORMAT = 2
+_FORMAT = 3
 # Networks with fewer weights train on one thread: more cost more than they save.
 _LARGE_NETWORK = 2_000_000
 _EMBEDDED_ROWS = 8192
@@ -51,13 +52,18 @@ class _PhaseOver(Exception):
 
 
 class _Batches:
-    """Rows of a table in batches; when training, those of the sampler, which belong to the number of the epoch."""
+    """Rows in batches; when training, those of the stream or the sampler, which belong to the number of the epoch."""
 
     def __init__(self, trainer: Trainer, rows: np.ndarray, phase: Phase, training: bool) -> None:
         self.trainer, self.rows, self.phase, self.training = trainer, rows, phase, training
 
     def __iter__(self) -> Iterator[Batch]:
         trainer, size = self.trainer, self.phase.batch_size or self.trainer.settings.batch_size
+        if self.training and trainer.stream is not None:
+            held_out = trainer.valid_rows if self.phase.hold_out else None
+            for rows, codes in trainer.stream.batches(trainer.epoch, size, trainer.stream_seed(), held_out):
+                yield Batch(trainer.on_device(rows), None, torch.as_tensor(codes, device=trainer.X.device).long())
+            return
         if self.training:
             random_state = np.random.RandomState(trainer.epoch_seed())
             places = self.phase.sampler.batches(len(self.rows), size, random_state)
@@ -172,6 +178,9 @@ class Trainer:
         Called after each epoch; True stops the training, with what it has reached. Its argument tells what that would
         be: a callable that applies a function to the `Trained` that a stop would leave, while the objective holds
         what it would then hold, and returns the result.
+    stream : RowStream, optional
+        All rows, of a table that is not held in memory: those of training steps. `X` is a sample then, which objectives
+        start from and refresh by, and whose part that is held out monitors losses.
     """
 
     def __init__(
@@ -181,9 +190,10 @@ class Trainer:
         network: nn.ModuleDict,
         settings: TrainingSettings,
         on_epoch: Callable[[Now], bool] | None = None,
+        stream: RowStream | None = None,
     ) -> None:
-        self.settings, self.on_epoch = settings, on_epoch
-        self.X = torch.as_tensor(np.ascontiguousarray(X, dtype=np.float32), device=settings.device)
+        self.settings, self.on_epoch, self.stream = settings, on_epoch, stream
+        self.X = self.on_device(X)
         self.codes = torch.tensor(np.asarray(codes), dtype=torch.int64, device=settings.device)
         self.network = network.to(settings.device)
         self.train_rows, self.valid_rows = self._split()
@@ -213,6 +223,10 @@ class Trainer:
                 path.unlink(missing_ok=True)
         return Trained(self.network.cpu(), self.history, self.starts, self.collapsed)
 
+    def on_device(self, rows: np.ndarray) -> torch.Tensor:
+        """Rows as the network takes them."""
+        return torch.as_tensor(np.ascontiguousarray(rows, dtype=np.float32), device=self.settings.device)
+
     def embed(self) -> torch.Tensor:
         """Embedding of all rows, without dropout."""
         self.network.eval()
@@ -240,6 +254,10 @@ class Trainer:
     def epoch_seed(self) -> int:
         """Seed of the randomness of this epoch."""
         return int(np.random.SeedSequence([self.settings.seed, self.n_phase, self.epoch]).generate_state(1)[0])
+
+    def stream_seed(self) -> int:
+        """Seed of the order of the rows of a stream, in all epochs of a phase."""
+        return int(np.random.SeedSequence([self.settings.seed, self.n_phase]).generate_state(1)[0])
 
     def _split(self) -> tuple[np.ndarray, np.ndarray | None]:
         n_rows = len(self.X)
