@@ -20,27 +20,31 @@ from sklearn.utils._param_validation import Interval
 from .. import neural
 from ..base import BaseCenterEstimator, lazily
 from ..engine import RowBlocks, fit_progress
-from ..labels import PartialLabels, warn_user
-from ..neural import NeuralMixin
+from ..labels import UNLABELED, PartialLabels, decode, warn_user
 from ..numerics import (
     CenterProblem,
     LloydSettings,
     choose_n_clusters,
+    distances_to,
     distinct_rows,
     modularity,
     nearest_centers,
     nearest_neighbors,
     pose_problem,
+    quantiles_by_class,
     solve,
 )
+from ._batches import BatchwiseMixin
 from ._pretraining import held_out_share, pretraining
 
 _STEPS_BETWEEN = 30
 # Rows by whose neighbors clusters are judged.
 _MOST_JUDGED = 5000
+# Rows of each class that the percentiles of distances remember from earlier batches.
+_REMEMBERED_ROWS = 1000
 
 
-class BaseDeepClustering(NeuralMixin, BaseCenterEstimator):
+class BaseDeepClustering(BatchwiseMixin, BaseCenterEstimator):
     """Autoencoder, k-means in its embedding, then a joint objective; the better of start and end is kept.
 
     A subclass gives ``_objective(centers, codes)``, which is lowered in the joint phase and holds the centers as a
@@ -53,7 +57,7 @@ class BaseDeepClustering(NeuralMixin, BaseCenterEstimator):
             for name in ("n_clusters", "n_init", "k_max", "unlabeled_value", "random_state")
         },
         "tol": [Interval(Real, 0, None, closed="left"), None],
-        **NeuralMixin._neural_constraints,
+        **BatchwiseMixin._neural_constraints,
         "encoder": "no_validation",
     }
     _accept_sparse = False
@@ -78,8 +82,43 @@ class BaseDeepClustering(NeuralMixin, BaseCenterEstimator):
                 "are kept; a smaller optimizer__lr or n_clusters?"
             )
         self._warn_if_fewer(task.start.n_wanted, fitted["n_clusters_"])
+        fitted |= self._begun(trained, None if fitted["improved_"] else "joint", len(task.table.Z))
         self._set_fitted(**fitted)
         return self
+
+    def _follow(self, X: Any, y: Any) -> dict[str, Any]:
+        rows, seed = self._next_rows(X), self._next_seed()
+        given = self._given_codes(self._encode_labels(y, rows))
+        # A single row comes twice, for batch normalization.
+        Z, codes = (rows, given) if len(rows) > 1 else (rows.repeat(2, axis=0), given.repeat(2))
+        objective = self._objective(lambda embedding: self.cluster_centers_, codes)
+        n_rows = self.training_state_["n_rows"]
+        network = neural.build_autoencoder(self.encoder, n_rows, Z.shape[1], self.embedding_size, seed)
+        phase = neural.Phase("joint", objective, 1, tol=None, hold_out=False)
+        trained, kept = self._go_on(Z, codes, network, phase, seed)
+        layers, centers = self._weights(trained), objective.final_centers()
+        embedding = self._apply(layers, rows)
+        nearest = self._map(nearest_centers, embedding, centers)[0]
+        free = nearest[given == UNLABELED]
+        n_known = len(self.classes_) - len(self.novel_classes_)
+        return kept | {
+            "encoder_layers_": layers,
+            "cluster_centers_": centers,
+            "labels_": decode(np.where(given == UNLABELED, nearest, given), self.classes_),
+            "known_share_": float(np.mean(free < n_known)) if len(free) else 0.0,
+            "distance_quantiles_": self._running_quantiles(embedding, centers, nearest),
+        }
+
+    def _given_codes(self, labels: PartialLabels) -> np.ndarray:
+        """Codes, among all classes, of the labels of a further batch."""
+        names = {(type(name), name) for name in self.classes_.tolist()}
+        strange = [name for name in labels.classes.tolist() if (type(name), name) not in names]
+        if strange:
+            raise ValueError(
+                f"y holds the label {strange[0]!r}, which is none of the {len(names)} classes of the first batch."
+            )
+        codes = np.append(self._codes_of(labels.classes), UNLABELED) if labels.n_known else np.array([UNLABELED])
+        return codes[labels.codes].astype(np.int32)
 
     def _task(self, rows: Any, labels: PartialLabels, seed: int, random_state: np.random.RandomState) -> _Task:
         table = neural.training_table(rows, labels, seed)
@@ -159,6 +198,18 @@ class BaseDeepClustering(NeuralMixin, BaseCenterEstimator):
         """The k-means problem in the embedding."""
         blocks = RowBlocks(embedding, (labels.codes if labels.n_known else None, None))
         return pose_problem(blocks, labels.n_known, random_state, n_clusters, center=True)
+
+    def _running_quantiles(self, embedding: np.ndarray, centers: np.ndarray, codes: np.ndarray) -> np.ndarray:
+        """Percentiles of the distance to the center: a mean over batches that forgets the first ones slowly."""
+        distances = distances_to(embedding, centers[codes])
+        found = quantiles_by_class(distances, codes, np.ones(len(codes)), len(centers))
+        out = self.distance_quantiles_.copy()
+        for code, count in enumerate(np.bincount(codes, minlength=len(centers))):
+            if not np.isfinite(out[code]).all():
+                out[code] = found[code]
+            elif count:
+                out[code] += count / (count + _REMEMBERED_ROWS) * (found[code] - out[code])
+        return out
 
     def _represent(self, X: Any) -> np.ndarray:
         return self._embed(X)

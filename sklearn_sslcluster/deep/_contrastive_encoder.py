@@ -15,12 +15,14 @@ from .. import neural
 from ..base import EstimatorMixin, fit_method, lazily
 from ..engine import fit_progress
 from ..labels import warn_user
-from ..neural import NeuralMixin
+from ._batches import BatchwiseMixin
 from ._pretraining import held_out_share, pretraining
 from ._views import VIEWS, make_sampler, make_views
 
 
-class ContrastiveEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralMixin, EstimatorMixin, BaseEstimator):
+class ContrastiveEncoder(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, BatchwiseMixin, EstimatorMixin, BaseEstimator
+):
     """Embedding learned by contrast: two views of a row are alike, those of other rows are not.
 
     A transformer: any clusterer or classifier comes after it in a pipeline. A projector on top of the encoder, which is
@@ -151,7 +153,7 @@ class ContrastiveEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Neur
 
     _accepts_dask = True
     _parameter_constraints: ClassVar[dict] = {
-        **NeuralMixin._neural_constraints,
+        **BatchwiseMixin._neural_constraints,
         # Of unit length, a single column could only be 1 or -1.
         "embedding_size": [Interval(Integral, 2, None, closed="left")],
         "encoder": "no_validation",
@@ -264,16 +266,40 @@ class ContrastiveEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Neur
             )
         fitted, collapsed = self._fitted(trained, Z)
         if collapsed:
-            warn_user(
-                "What ContrastiveEncoder had learned collapsed to all but one place, and the weights of the start are "
-                "kept; another objective, or a smaller optimizer__lr?"
-            )
+            self._warn_of_collapse("start")
+        fitted |= self._begun(trained, "contrast" if collapsed else None, len(Z))
         if self.views == "correlated-mask":
             fitted["feature_information_"] = views.information
         if self.sampler != "random":
             fitted["collision_rate_"] = sampler.collision_rate(self.batch_size, seed)
         self._set_fitted(**fitted, **scale)
         return self
+
+    def _follow(self, X: Any, y: Any) -> dict[str, Any]:
+        rows, seed = self._next_rows(X), self._next_seed()
+        codes = self._encode_labels(y, rows).codes
+        # A single row comes twice, for batch normalization.
+        Z, codes = (rows, codes) if len(rows) > 1 else (rows.repeat(2, axis=0), codes.repeat(2))
+        information = getattr(self, "feature_information_", None)
+        scale = {"mean_": self.mean_, "scale_": self.scale_}
+        views = make_views(self.views, self.corruption_rate, False, scale, information)
+        sampler = make_sampler(self.sampler, self.batch_size, False, seed)
+        phase = neural.Phase("contrast", self._objective(views, Z), 1, hold_out=False, sampler=sampler)
+        sizes, n_rows = (self.embedding_size, self.projection_size), self.training_state_["n_rows"]
+        network = neural.build_projected(self.encoder, n_rows, Z.shape[1], sizes, seed)
+        trained, kept = self._go_on(Z, codes, network, phase, seed)
+        fitted, collapsed = self._fitted(trained, rows)
+        if collapsed:
+            self._warn_of_collapse("batch before")
+            return {}
+        del fitted["history_"]
+        return kept | fitted
+
+    def _warn_of_collapse(self, before: str) -> None:
+        warn_user(
+            f"What ContrastiveEncoder had learned collapsed to all but one place, and the weights of the {before} are "
+            "kept; another objective, or a smaller optimizer__lr?"
+        )
 
     @lazily
     def transform(self, X: Any) -> np.ndarray:

@@ -13,7 +13,13 @@ from ..numerics import balanced_codes
 VIEWS = ("corruption", "correlated-mask", "subset")
 
 
-def make_views(views: Any, corruption_rate: float, both: bool, scale: dict[str, np.ndarray]) -> Any:
+def make_views(
+    views: Any,
+    corruption_rate: float,
+    both: bool,
+    scale: dict[str, np.ndarray],
+    information: np.ndarray | None = None,
+) -> Any:
     """View generator for a parameter ``views``.
 
     Parameters
@@ -24,6 +30,8 @@ def make_views(views: Any, corruption_rate: float, both: bool, scale: dict[str, 
         Whether "corruption" leaves no view as it is.
     scale : dict
         ``mean_`` and ``scale_``, by which rows are standardized.
+    information : ndarray of shape (n_features, n_features), default=None
+        Mutual information of the columns for "correlated-mask"; None to measure it.
     """
     n_features = len(scale["mean_"])
     if not callable(views) and n_features < (3 if views == "subset" else 2):
@@ -31,7 +39,7 @@ def make_views(views: Any, corruption_rate: float, both: bool, scale: dict[str, 
     if callable(views):
         return neural.OwnViews(views, scale["mean_"], scale["scale_"])
     if views == "correlated-mask":
-        return neural.CorrelatedMask()
+        return neural.CorrelatedMask(information)
     return neural.Subsets() if views == "subset" else neural.Corruption(corruption_rate, both)
 
 

@@ -23,6 +23,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "place_head",
         ],
         "estimator": ["NeuralMixin"],
+        "incremental": ["RunningState"],
         "inference": ["apply_layers", "standardize", "unit_rows"],
         "neighbor_embedding": ["EmbeddingDistillation", "MapTargets", "build_map"],
         "networks": [

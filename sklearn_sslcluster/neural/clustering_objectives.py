@@ -94,6 +94,16 @@ class DeepEmbedding(CenterObjective):
             self.target.copy_(self._sharpened(q, self.codes))
             return self._clamped(q.argmax(dim=1))
 
+    def running(self) -> dict[str, torch.Tensor]:
+        return {"frequencies": self.frequencies}
+
+    def go_on(self, embedding: torch.Tensor, running: dict[str, torch.Tensor]) -> None:
+        """Frequencies of the clusters are those of all rows so far: a batch may be small."""
+        with torch.no_grad():
+            q = self.soft(embedding).exp()
+            self.frequencies.copy_(running.get("frequencies", 0) + q.sum(dim=0).clamp_min(_SMALLEST))
+            self.target.copy_(self._sharpened(q, self.codes))
+
     def _sharpened(self, q: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
         """Targets of rows with soft assignments `q`; labeled rows belong to their class."""
         p = q**2 / self.frequencies
@@ -133,6 +143,12 @@ class DeepMeans(CenterObjective):
     def _hold(self, centers: torch.Tensor) -> None:
         super()._hold(centers)
         self.register_buffer("counts", torch.full((len(centers),), _FIRST_COUNT, device=centers.device))
+
+    def running(self) -> dict[str, torch.Tensor]:
+        return {"counts": self.counts}
+
+    def go_on(self, embedding: torch.Tensor, running: dict[str, torch.Tensor]) -> None:
+        self.counts.copy_(running.get("counts", self.counts))
 
     def _nearest(self, Z: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
         return torch.where(codes >= 0, codes, torch.cdist(Z, self.centers).argmin(dim=1))

@@ -115,8 +115,11 @@ class NeuralMixin:
         validation_share: float = 0.1,
         on_epoch: Callable[..., bool] | None = None,
         stream: RowStream | None = None,
+        begin: Any = None,
     ) -> Any:
-        """Run the training loop on standardized rows; `on_epoch` and `stream` are those of `Trainer`.
+        """Run the training loop on standardized rows; `on_epoch`, `stream` and `begin` are those of `Trainer`.
+
+        A training that goes on from another keeps no checkpoint.
 
         Returns
         -------
@@ -124,7 +127,7 @@ class NeuralMixin:
         """
         from .training import Trainer, TrainingSettings
 
-        checkpoint = self.checkpoint  # type: ignore[attr-defined]
+        checkpoint = self.checkpoint if begin is None else None  # type: ignore[attr-defined]
         fingerprint = ""
         if checkpoint is not None:
             if self.random_state is None:  # type: ignore[attr-defined]
@@ -140,7 +143,7 @@ class NeuralMixin:
             checkpoint=checkpoint,
             fingerprint=fingerprint,
         )
-        return Trainer(X, codes, network, settings, on_epoch, stream).train(phases)
+        return Trainer(X, codes, network, settings, on_epoch, stream).train(phases, begin)
 
     def _described_params(self) -> dict[str, str]:
         """Parameters that a checkpoint depends on, the same in every process."""

@@ -57,6 +57,13 @@ class Objective(nn.Module):
         """Update targets from the embedding of all rows; codes of the clusters, or None."""
         return None
 
+    def running(self) -> dict[str, torch.Tensor]:
+        """What a training on further rows needs of this one, beside the network."""
+        return {}
+
+    def go_on(self, embedding: torch.Tensor, running: dict[str, torch.Tensor]) -> None:
+        """After ``start``: go on from what ``running`` gave at the end of a training on other rows."""
+
 
 class Reconstruction(Objective):
     """Mean squared error of the decoded embedding.

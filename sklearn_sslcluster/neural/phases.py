@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .incremental import RunningState
 from .networks import export_layers
 from .samplers import RandomBatches
 from .settings import OptimizerSettings
@@ -101,12 +102,15 @@ class Trained:
         Weights of the network at the start of every phase.
     collapsed : dict of str to bool
         Whether a phase was stopped because a cluster all but vanished.
+    end : RunningState or None
+        What a training that went on from such a state has left for the next.
     """
 
     network: nn.ModuleDict
     history: dict[str, list[dict[str, float]]]
     starts: dict[str, dict[str, torch.Tensor]]
     collapsed: dict[str, bool]
+    end: RunningState | None = None
 
     def layers(self, part: str, phase: str | None = None) -> list[dict[str, Any]] | None:
         """A part of the network for numpy, at the end or as it was at the start of a phase."""

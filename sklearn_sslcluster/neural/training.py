@@ -22,8 +22,10 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback, GradientNormClipping
 from torch import nn
 
+from .incremental import RunningState
 from .objectives import Batch, check_objective
 from .phases import Phase, Trained, TrainingSettings
+from .processes import SharedGradients, agree, averaged, from_first, is_first, n_processes, share
 from .samplers import batch_ends, check_sampler
 from .tables import RowStream
 
@@ -62,7 +64,9 @@ class _Batches:
         if self.training and trainer.stream is not None:
             held_out = trainer.valid_rows if self.phase.hold_out else None
             for rows, codes in trainer.stream.batches(trainer.epoch, size, trainer.stream_seed(), held_out):
-                yield Batch(trainer.on_device(rows), None, torch.as_tensor(codes, device=trainer.X.device).long())
+                mine, trainer.share = share(len(rows))
+                given = torch.as_tensor(codes[mine], device=trainer.X.device).long()
+                yield Batch(trainer.on_device(rows[mine]), None, given)
             return
         if self.training:
             random_state = np.random.RandomState(trainer.epoch_seed())
@@ -72,7 +76,8 @@ class _Batches:
             # Held-out rows are seen the same way in every epoch: views that are drawn would only add noise.
             _seed_generators(trainer.settings.seed, trainer.settings.device)
         for place in places:
-            index = torch.as_tensor(self.rows[place], device=trainer.X.device)
+            mine, trainer.share = share(len(place)) if self.training else (slice(None), 1.0)
+            index = torch.as_tensor(self.rows[place[mine]], device=trainer.X.device)
             yield Batch(trainer.X[index], index, trainer.codes[index])
 
 
@@ -126,7 +131,7 @@ class _Net(NeuralNet):
             if loss is None:
                 continue
             optimizer.zero_grad()
-            loss.backward()
+            (self.trainer.share * loss).backward()
             self.notify("on_grad_computed", named_parameters=self.get_all_learnable_params(), batch=batch)
             optimizer.step()
             total += loss.detach()
@@ -137,7 +142,7 @@ class _Net(NeuralNet):
         with self.trainer.precision():
             loss = self.criterion_.loss(batch, self.module_)
         if self.has_weights:
-            loss.backward()
+            (self.trainer.share * loss).backward()
         return {"loss": loss.detach(), "y_pred": None}
 
     def validation_step(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
@@ -205,11 +210,16 @@ class Trainer:
         self.last_codes: torch.Tensor | None = None
         self.n_clusters = 0
         self.first_counts: torch.Tensor | None = None
+        # Weight of the rows of this process in the loss of a batch.
+        self.share = 1.0
+        self.begin: RunningState | None = None
+        self.end: RunningState | None = None
 
-    def train(self, phases: list[Phase]) -> Trained:
-        """Run all phases, from a checkpoint if there is one."""
+    def train(self, phases: list[Phase], begin: RunningState | None = None) -> Trained:
+        """Run all phases, from a checkpoint if there is one, or the first from where an earlier training has ended."""
         stored = self._stored()
         done = stored["n_phase"] if stored else 0
+        self.begin = begin
         with _local_randomness(self.settings.device), _few_threads(self.network, self.settings.device):
             for self.n_phase, phase in enumerate(phases):
                 check_objective(phase.objective, self.network)
@@ -218,10 +228,10 @@ class Trainer:
                     continue
                 self._run(phase, stored if stored and self.n_phase == done else None)
             self.network.eval()
-        if self.settings.checkpoint is not None:
+        if self.settings.checkpoint is not None and is_first():
             for path in (Path(self.settings.checkpoint), _partial(self.settings.checkpoint)):
                 path.unlink(missing_ok=True)
-        return Trained(self.network.cpu(), self.history, self.starts, self.collapsed)
+        return Trained(self.network.cpu(), self.history, self.starts, self.collapsed, self.end)
 
     def on_device(self, rows: np.ndarray) -> torch.Tensor:
         """Rows as the network takes them."""
@@ -273,23 +283,33 @@ class Trainer:
             self.history, self.starts, self.collapsed = stored["history"], stored["starts"], stored["collapsed"]
             self.network.load_state_dict(self.starts[phase.name])
         else:
+            if self.begin is not None:
+                self.begin.fill(self.network)
             self.history[phase.name], self.collapsed[phase.name] = [], False
             self.starts[phase.name] = _copied(self.network.state_dict())
         _seed_generators(self.epoch_seed(), self.settings.device)
         phase.objective.to(self.settings.device)
         embedding = self._finite_embedding(phase)
         phase.objective.start(embedding)
+        if self.begin is not None:
+            phase.objective.go_on(embedding, self.begin.of_objective(self.settings.device))
+        agree(self.network)
+        agree(phase.objective)
         rows = torch.as_tensor(self.trained_rows(phase), device=embedding.device)
         phase.sampler.start(self.X[rows], embedding[rows])
         net = self._net(phase)
         if stored:
             self._restore(net, phase, stored)
+        elif self.begin is not None:
+            self.begin.fill_optimizers(net.optimizers)
         # After a stop the phases that are left only start, so that their objectives can be asked for what they have.
         if self.epoch < phase.max_epochs and not self.stopped and not self._is_over(phase):
             with suppress(_PhaseOver):
                 net.fit_loop(None, epochs=phase.max_epochs - self.epoch)
         self._restore_best(phase)
         self._finite_embedding(phase)
+        if self.begin is not None:
+            self.begin, self.end = None, RunningState.of(self.network, phase.objective, net.optimizers)
 
     def _net(self, phase: Phase) -> _Net:
         optimizer = self.settings.optimizer.checked()
@@ -299,6 +319,8 @@ class Trainer:
         if optimizer.name == "sgd":
             extra["momentum"] = float(optimizer.momentum)
         callbacks: list[Any] = [("watch", _Watch(self, phase))]
+        if n_processes() > 1:
+            callbacks.append(("share", SharedGradients()))
         if optimizer.max_grad_norm is not None:
             callbacks.append(("clip", GradientNormClipping(optimizer.max_grad_norm)))
         net = _Net(
@@ -327,8 +349,10 @@ class Trainer:
         if phase.refresh_every is None or self.epoch % phase.refresh_every:
             return
         codes = phase.objective.refresh(self._finite_embedding(phase))
+        agree(phase.objective)
         if codes is None:
             return
+        codes = from_first(codes)
         # Clusters without rows count: those that an earlier refresh of the phase has seen.
         counts = torch.bincount(codes, minlength=self.n_clusters)
         self.n_clusters = len(counts)
@@ -347,10 +371,10 @@ class Trainer:
             raise _PhaseOver
 
     def _end_epoch(self, net: NeuralNet, phase: Phase) -> None:
-        entry = {"epoch": float(self.epoch), "train_loss": float(net.history[-1]["train_loss"])}
+        entry = {"epoch": float(self.epoch), "train_loss": averaged(float(net.history[-1]["train_loss"]))}
         monitored = entry["train_loss"]
         if self.valid_rows is not None and phase.hold_out:
-            monitored = entry["valid_loss"] = float(net.history[-1]["valid_loss"])
+            monitored = entry["valid_loss"] = from_first(float(net.history[-1]["valid_loss"]))
         self.history[phase.name].append(entry)
         if not np.isfinite(monitored):
             raise ValueError(
@@ -363,7 +387,8 @@ class Trainer:
                 self.best["objective"] = _copied(phase.objective.state_dict())
         self.epoch += 1
         self._store(net, phase)
-        if self.on_epoch is not None and self.on_epoch(lambda look: self._as_if_over(phase, look)):
+        stop = self.on_epoch is not None and self.on_epoch(lambda look: self._as_if_over(phase, look))
+        if from_first(stop):
             self.stopped = True
             raise _PhaseOver
         if self._is_over(phase):
@@ -389,7 +414,7 @@ class Trainer:
         return phase.patience is not None and bool(self.best) and self.epoch - 1 - self.best["epoch"] >= phase.patience
 
     def _store(self, net: NeuralNet, phase: Phase) -> None:
-        if self.settings.checkpoint is None:
+        if self.settings.checkpoint is None or not is_first():
             return
         path, partial = Path(self.settings.checkpoint), _partial(self.settings.checkpoint)
         state = {

@@ -57,14 +57,19 @@ class CorrelatedMask(nn.Module):
     Masked columns hold their mean. The column is drawn for each batch: one for each row would let a network recognize
     the two views of a row by their masks.
 
-    Attributes
+    Parameters
     ----------
-    information : ndarray of shape (n_features, n_features)
-        Mutual information of the columns, in nats.
+    information : ndarray of shape (n_features, n_features), default=None
+        Mutual information of the columns, in nats; None to measure it in the rows.
     """
 
+    def __init__(self, information: np.ndarray | None = None) -> None:
+        super().__init__()
+        self.information = information
+
     def prepare(self, X: torch.Tensor) -> None:
-        self.information = mutual_information(X.cpu().numpy())
+        if self.information is None:
+            self.information = mutual_information(X.cpu().numpy())
         n_features = X.shape[1]
         # Ties, as between columns that tell nothing, go to the left.
         ranks = np.argsort(np.argsort(-_with_self_first(self.information), axis=1, kind="stable"), axis=1)

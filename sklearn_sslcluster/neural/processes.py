@@ -1,0 +1,73 @@
+"""Training by several processes, each with a device of its own, that were started by torchrun or accelerate.
+
+A process group of torch that is there is used: every process takes its share of each batch, and the gradients of the
+shares are averaged before a step. What is decided (when to stop, which epoch was best) is decided by the first process.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from skorch.callbacks import Callback
+from torch import distributed, nn
+
+
+def n_processes() -> int:
+    """Processes that train together."""
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+
+
+def is_first() -> bool:
+    """Whether this is the process that writes files."""
+    return n_processes() == 1 or distributed.get_rank() == 0
+
+
+def share(n_rows: int) -> tuple[slice, float]:
+    """(places of the rows of a batch that are this process's, weight of their mean loss in that of the batch).
+
+    Batches too small to be shared are seen whole by every process.
+    """
+    n = n_processes()
+    if n == 1 or n_rows < 2 * n:
+        return slice(None), 1.0
+    mine = slice(distributed.get_rank(), None, n)
+    return mine, len(range(n_rows)[mine]) * n / n_rows
+
+
+def from_first(values: Any) -> Any:
+    """What the first process has, in all of them: numbers and the like."""
+    if n_processes() == 1:
+        return values
+    box = [values]
+    distributed.broadcast_object_list(box)
+    return box[0]
+
+
+def averaged(value: float) -> float:
+    """Mean over the processes."""
+    if n_processes() == 1:
+        return value
+    gathered: list[Any] = [None] * n_processes()
+    distributed.all_gather_object(gathered, value)
+    return float(np.mean(gathered))
+
+
+def agree(module: nn.Module) -> None:
+    """Give all processes the weights and buffers of the first."""
+    if n_processes() > 1:
+        for tensor in module.state_dict().values():
+            distributed.broadcast(tensor, 0)
+
+
+class SharedGradients(Callback):
+    """Averages gradients over the processes."""
+
+    def on_grad_computed(self, net: Any, named_parameters: Any, **kwargs: Any) -> None:
+        for _, weights in named_parameters:
+            if weights.requires_grad and weights.numel():
+                if weights.grad is None:
+                    weights.grad = torch.zeros_like(weights)
+                distributed.all_reduce(weights.grad)
+                weights.grad /= n_processes()
