@@ -18,7 +18,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 
 from .. import neural
-from ..base import BaseCenterEstimator, lazily
+from ..base import BaseCenterEstimator, lazily, refuse_dask
 from ..engine import RowBlocks, fit_progress
 from ..labels import UNLABELED, PartialLabels, decode, warn_user
 from ..numerics import (
@@ -213,6 +213,12 @@ class BaseDeepClustering(BatchwiseMixin, BaseCenterEstimator):
 
     def _represent(self, X: Any) -> np.ndarray:
         return self._embed(X)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        refuse_dask(self, X, "rows to score")
+        return super().score(X, y)
+
+    score.__doc__ = BaseCenterEstimator.score.__doc__
 
     @lazily
     def predict_proba(self, X: Any) -> np.ndarray:

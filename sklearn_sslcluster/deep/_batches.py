@@ -46,7 +46,7 @@ class BatchwiseMixin(NeuralMixin):
         """
         refuse_dask(self, X, "batches")
         if not hasattr(self, "encoder_layers_"):
-            return self.fit(X, y)  # type: ignore[attr-defined]
+            return self.fit(X, y)
         if not hasattr(self, "training_state_"):
             raise ValueError(
                 f"This {type(self).__name__} was saved by a version of sklearn-sslcluster whose fit kept nothing to go "
@@ -74,17 +74,17 @@ class BatchwiseMixin(NeuralMixin):
 
     def _next_rows(self, X: Any) -> np.ndarray:
         """Standardized rows of a further batch."""
-        rows = self._check_rows(X)  # type: ignore[attr-defined]
-        return neural.standardize(rows, self.mean_, self.scale_)  # type: ignore[attr-defined]
+        rows = self._check_rows(X)
+        return neural.standardize(rows, self.mean_, self.scale_)
 
     def _next_seed(self) -> int:
         """Seed of a further batch: another one for each."""
-        seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))  # type: ignore[attr-defined]
+        seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         sequence = np.random.SeedSequence([seed, self.training_state_["n_batches"]])
         return int(sequence.generate_state(1)[0])
 
     def _go_on(self, Z: np.ndarray, codes: np.ndarray, network: Any, phase: Any, seed: int) -> tuple[Any, dict]:
-        """(what one pass over the batch has made of the network, fitted attributes ``training_state_``, ``history_``)."""
+        """(what a pass over the batch has made of the network, attributes ``training_state_`` and ``history_``)."""
         state = self.training_state_
         begin = neural.RunningState(state["network"], state["objective"], state["optimizers"])
         trained = self._train(Z, codes, network, [phase], seed, validation_share=0.0, begin=begin)
@@ -96,10 +96,10 @@ class BatchwiseMixin(NeuralMixin):
             "objective": end.objective,
             "optimizers": end.optimizers,
         }
-        history = self.history_[phase.name]  # type: ignore[attr-defined]
+        history = self.history_[phase.name]
         (entry,) = trained.history[phase.name]
         history = [*history, {**entry, "epoch": float(len(history))}]
         return trained, {
             "training_state_": kept,
-            "history_": {**self.history_, phase.name: history},  # type: ignore[attr-defined]
+            "history_": {**self.history_, phase.name: history},
         }

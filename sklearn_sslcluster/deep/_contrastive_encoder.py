@@ -84,6 +84,8 @@ class ContrastiveEncoder(
     ----------
     encoder_layers_ : list of dict
         Layers of the encoder, for numpy.
+    training_state_ : dict
+        What ``partial_fit`` goes on from: weights of the whole network, and what optimizer and objective remember.
     mean_, scale_ : ndarray of shape (n_features_in_,)
         By which rows are standardized.
     effective_rank_ : float

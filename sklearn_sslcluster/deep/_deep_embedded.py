@@ -84,6 +84,8 @@ class DeepEmbeddedClustering(BaseDeepClustering):
         rows that changed theirs and the share of the smallest cluster.
     encoder_layers_ : list of dict
         Weights of the encoder, as numpy arrays.
+    training_state_ : dict
+        What ``partial_fit`` goes on from: weights of the whole network, and what optimizer and objective remember.
     mean_, scale_ : ndarray of shape (n_features,)
         By which rows are standardized.
     distance_quantiles_ : ndarray of shape (n_clusters_, 101)

@@ -417,7 +417,9 @@ class LabelAugmentationClassifier(NeuralMixin, EstimatorMixin, ClassifierMixin, 
         self, X: np.ndarray, random_state: np.random.RandomState
     ) -> tuple[list[np.ndarray], dict[str, Any]]:
         """(rows after each transformation, fitted attributes that describe the transformations)."""
-        scale = {} if self.estimator is not None and not isinstance(self.transforms, str) else neural.measure(_filled(X))
+        scale = (
+            {} if self.estimator is not None and not isinstance(self.transforms, str) else neural.measure(_filled(X))
+        )
         if isinstance(self.transforms, str):
             n_possible = possible_transforms(self.transforms, self.n_transforms, X.shape[1])
             if n_possible < self.n_transforms:

@@ -6,8 +6,8 @@ An estimator that fits by sufficient statistics writes one pure function
 
 and `RowBlocks` maps it over blocks of rows and adds the results in the order of the blocks, so that the sum depends
 neither on the number of threads nor (up to rounding) on the block size. Other row containers (`DaskBlocks`) offer the
-same methods, ``sum``, ``map``, ``pick``, ``take`` and ``like``; the functions of ``numerics/`` need no more. Networks, which
-see rows in random order, read them by ``part``.
+same methods, ``sum``, ``map``, ``pick``, ``take`` and ``like``; the functions of ``numerics/`` need no more. Networks
+see rows in random order, and read them by ``part``.
 """
 
 from __future__ import annotations

@@ -55,7 +55,8 @@ class ShuffledRows:
         number : int
             Of the round.
         size : int
-            Rows of a batch. What is left at the end makes a smaller one, or is dropped if it is a single row.
+            Rows of a batch. What is left at the end makes a smaller one, or is dropped if it is a single row; that of a
+            table of one row comes twice.
         seed : int
         without : ndarray, default=()
             Numbers of rows to leave out.
@@ -80,6 +81,8 @@ class ShuffledRows:
                 yield numbers[batch], rows[batch]
             rest = order[n_whole:]
             left = (numbers[rest], rows[rest]) if len(rest) else None
+        if left is not None and self.source.n_rows == 1:
+            left = left[0].repeat(2), left[1].repeat(2, axis=0)
         if left is not None and len(left[0]) > 1:
             yield left
 
@@ -120,7 +123,7 @@ def on_disk(source: RowBlocks | DaskBlocks, function: Callable, parameters: Any 
         if out is None:
             with tempfile.TemporaryFile() as file:
                 shape = (source.n_rows, *values.shape[1:])
-                out = np.memmap(file, dtype=values.dtype, mode="w+", shape=shape)  # type: ignore[call-overload]
+                out = np.memmap(file, dtype=values.dtype, mode="w+", shape=shape)
         out[start : start + len(values)] = values
     if out is None:
         raise ValueError("There are no rows.")

@@ -185,9 +185,7 @@ class NeuralMixin:
     def _embed(self, X: np.ndarray) -> np.ndarray:
         """Embedding of rows by the fitted network, in float64."""
         layers, mean, scale = self.encoder_layers_, self.mean_, self.scale_  # type: ignore[attr-defined]
-        parts = [
-            self._apply(layers, standardize(X[rows], mean, scale)) for rows in gen_batches(len(X), _EMBEDDED_ROWS)
-        ]
+        parts = [self._apply(layers, standardize(X[rows], mean, scale)) for rows in gen_batches(len(X), _EMBEDDED_ROWS)]
         return np.concatenate(parts)
 
 

@@ -22,7 +22,7 @@ class Batch(NamedTuple):
     """
 
     rows: torch.Tensor
-    index: torch.Tensor | None
+    index: torch.Tensor
     codes: torch.Tensor
 
 

@@ -143,13 +143,15 @@ def _read_as_it_goes(source: RowBlocks | DaskBlocks, labels: PartialLabels, seed
 
 
 def _sample(labels: PartialLabels, random_state: np.random.RandomState) -> np.ndarray:
-    """Numbers of rows that stand for all, in order; labeled ones, in which every class has its share, are half of them
-    at most unless there are too few others."""
+    """Numbers of rows that stand for all, in order.
+
+    Labeled ones, in which every class has its share, are half of them at most unless there are too few others.
+    """
     codes = labels.codes
     if len(codes) <= SAMPLE_ROWS:
         # A single row comes twice, for batch normalization.
         return np.arange(len(codes)) if len(codes) > 1 else np.zeros(2, dtype=np.intp)
-    n_labeled = np.count_nonzero(codes != UNLABELED)
+    n_labeled = int(np.count_nonzero(codes != UNLABELED))
     room = min(n_labeled, max(SAMPLE_ROWS // 2, SAMPLE_ROWS - (len(codes) - n_labeled)))
     shares = {UNLABELED: SAMPLE_ROWS - room}
     for code, count in enumerate(np.bincount(codes[codes != UNLABELED], minlength=labels.n_known)):
