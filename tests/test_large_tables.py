@@ -10,7 +10,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.datasets import load_digits, make_blobs
 
-from sklearn_sslcluster.deep import ContrastiveEncoder, DeepEmbeddedClustering, DeepKMeans, NetworkSettings
+from sklearn_sslcluster.deep import (
+    ContrastiveEncoder,
+    DeepEmbeddedClustering,
+    DeepKMeans,
+    NeighborEmbeddingClustering,
+    NetworkSettings,
+)
 from sklearn_sslcluster.engine import DaskBlocks, DaskRows, RowBlocks, ShuffledRows, on_disk
 from sklearn_sslcluster.labels import encode_partial_labels
 from sklearn_sslcluster.metrics import clustering_accuracy
@@ -20,6 +26,7 @@ QUICK = {"max_pretrain_epochs": 4, "max_epochs": 4, "random_state": 0}
 MODELS = [
     DeepEmbeddedClustering(3, n_init=2, **QUICK),
     DeepKMeans(3, n_init=2, **QUICK),
+    NeighborEmbeddingClustering(3, max_epochs=15, random_state=0),
     ContrastiveEncoder(6, max_epochs=3, random_state=0),
 ]
 each = pytest.mark.parametrize("model", MODELS, ids=lambda model: type(model).__name__)
@@ -152,7 +159,7 @@ def test_array_and_dask_of_one_chunk_give_the_same_fit(model, blobs, read_all):
         assert_array_equal(array.labels_, chunks.labels_)
 
 
-@pytest.mark.parametrize("model", MODELS[:2], ids=lambda model: type(model).__name__)
+@pytest.mark.parametrize("model", MODELS[:3], ids=lambda model: type(model).__name__)
 @pytest.mark.parametrize("labeled", [False, True])
 def test_clusters_of_a_dask_array_are_found_and_answers_are_lazy(model, labeled, blobs):
     X, truth, y = blobs
@@ -182,6 +189,16 @@ def test_digits_read_as_they_go_are_clustered_about_as_well_as_in_memory(read_al
     X, truth = load_digits(return_X_y=True)
     model = DeepKMeans(10, max_pretrain_epochs=15, max_epochs=10, n_init=5, random_state=0)
     assert clustering_accuracy(truth, model.fit(X).labels_) > 0.72
+
+
+@pytest.mark.parametrize("kind", ["array", "dask"])
+def test_neighbor_embedding_of_a_sample_carries_to_all_rows(kind, blobs):
+    X, truth, y = blobs
+    rows = X if kind == "array" else da.from_array(X, chunks=(70, 5))
+    model = NeighborEmbeddingClustering(3, max_embedded=120, max_epochs=20, random_state=0).fit(rows, y)
+    assert clustering_accuracy(truth, model.labels_) > 0.95
+    assert_array_equal(model.labels_[y != -1], y[y != -1])
+    assert model.embedding_.shape == (300, 2)
 
 
 def test_same_seed_same_fit(blobs, read_all):
@@ -228,8 +245,9 @@ def test_batches_of_one_row_a_cluster_need_all_rows(blobs):
         ContrastiveEncoder(sampler="one-per-cluster").fit(da.from_array(blobs[0], chunks=(50, 5)))
 
 
-def test_scores_need_rows_in_memory(blobs):
-    model = DeepKMeans(3, encoder="identity", n_init=2, **QUICK).fit(blobs[0])
+@pytest.mark.parametrize("model", MODELS[:3], ids=lambda model: type(model).__name__)
+def test_scores_need_rows_in_memory(model, blobs):
+    model = clone(model).fit(blobs[0])
     with pytest.raises(TypeError, match="takes rows to score in memory"):
         model.score(da.from_array(blobs[0], chunks=(50, 5)))
 

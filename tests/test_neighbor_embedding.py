@@ -15,6 +15,7 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from sklearn_sslcluster import neural
 from sklearn_sslcluster.deep import NeighborEmbeddingClustering, NetworkSettings
 from sklearn_sslcluster.deep._embedding_clusters import draw_rows, edge_counts, join_components
+from sklearn_sslcluster.engine import RowBlocks
 from sklearn_sslcluster.labels import encode_partial_labels
 
 
@@ -136,7 +137,7 @@ def test_every_known_class_has_rows_in_the_sample(max_rows):
     rng = np.random.RandomState(0)
     X, y = rng.normal(size=(200, 3)), np.full(200, -1)
     y[:60], y[60] = 0, 1
-    drawn = draw_rows(X, encode_partial_labels(y), max_rows, rng)
+    drawn = draw_rows(RowBlocks(X), encode_partial_labels(y), max_rows, rng)
     assert {0, 1, -1} == set(drawn.codes.tolist())
     np.testing.assert_array_equal(y[drawn.rows], drawn.codes)
     np.testing.assert_array_equal(X[drawn.members], X[drawn.rows[drawn.places]])
@@ -168,10 +169,10 @@ def test_rows_that_stand_more_often_weigh_more_in_mixture_and_map():
     rng = np.random.RandomState(0)
     X, y = np.tile(rng.normal(size=(10, 2)), (2, 1)), np.full(20, -1)
     X[12:] += 5
-    drawn = draw_rows(np.repeat(X, 2, axis=0), encode_partial_labels(np.repeat(y, 2)), 100, rng)
+    drawn = draw_rows(RowBlocks(np.repeat(X, 2, axis=0)), encode_partial_labels(np.repeat(y, 2)), 100, rng)
     np.testing.assert_array_equal(np.sort(drawn.weight), [2] * 16 + [4] * 2)
     assert drawn.relative_weight.mean() == pytest.approx(1)
-    assert draw_rows(X[:10], encode_partial_labels(y[:10]), 100, rng).relative_weight is None
+    assert draw_rows(RowBlocks(X[:10]), encode_partial_labels(y[:10]), 100, rng).relative_weight is None
     # The loss with weights is the loss of the table written out.
     embedding, posteriors = rng.normal(size=(6, 2)), rng.dirichlet(np.ones(3), size=6)
     rows, copies = rng.normal(size=(6, 4)), np.array([1, 3, 1, 1, 2, 4])

@@ -5,14 +5,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from numbers import Real
 from typing import Any
 
 import numpy as np
 from scipy.spatial.distance import cdist
 from scipy.special import softmax
-from sklearn.base import clone
 from sklearn.cluster import AgglomerativeClustering
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
@@ -147,7 +145,7 @@ class BaseDeepClustering(BatchwiseMixin, BaseCenterEstimator):
         """(all fitted attributes, whether the training has collapsed)."""
         fitted = self._better(trained, task.objective, task.start, task.table.Z)
         # What the names of the classes, their order and their labels follow from is the embedding.
-        embedding = task.table.map(partial(clone(self)._apply, fitted["encoder_layers_"]))
+        embedding = task.table.map(self._applier(fitted["encoder_layers_"]))
         labels, centers, collapsed = task.labels, fitted.pop("centers"), fitted.pop("collapsed")
         # A copy, since callbacks may ask for the attributes of each epoch.
         problem = self._pose(embedding, labels, copy.deepcopy(task.random_state))

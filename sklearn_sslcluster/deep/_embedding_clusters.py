@@ -16,6 +16,8 @@ from ..numerics import (
     MaximizationSettings,
     MixtureFit,
     MixtureTask,
+    RowSource,
+    WeightedRows,
     best_fits,
     choose_n_clusters,
     distinct_rows,
@@ -78,7 +80,9 @@ class EmbeddedRows:
         return None if (self.weight == self.weight[0]).all() else self.weight / self.weight.mean()
 
 
-def draw_rows(X: np.ndarray, labels: PartialLabels, max_rows: int, random_state: np.random.RandomState) -> EmbeddedRows:
+def draw_rows(
+    source: RowSource, labels: PartialLabels, max_rows: int, random_state: np.random.RandomState
+) -> EmbeddedRows:
     """Distinct rows: unlabeled ones, and in each known class the labeled ones, which are at most half of a sample."""
     groups = [np.flatnonzero(labels.codes == code) for code in range(labels.n_known)]
     free = np.flatnonzero(labels.unlabeled)
@@ -91,16 +95,15 @@ def draw_rows(X: np.ndarray, labels: PartialLabels, max_rows: int, random_state:
     for code, group, limit in zip([UNLABELED, *range(labels.n_known)], [free, *groups], limits, strict=True):
         if not len(group):
             continue
-        blocks = RowBlocks(X[group], (None, None))
-        found = distinct_rows(blocks, (None, None), max_rows=limit, random_state=random_state)
-        rows.append(group[found.rows])
+        found, numbers = _distinct(source, labels.codes, code, group, limit, random_state)
+        rows.append(numbers)
         codes.append(np.full(len(found.rows), code, dtype=np.int32))
         weight.append(found.weight)
         members.append(group if found.inverse is not None else rows[-1])
         places.append(n_rows + (found.inverse if found.inverse is not None else np.arange(len(found.rows))))
         n_rows += len(found.rows)
     drawn = np.concatenate(rows)
-    order = lexicographic_order(X[drawn])
+    order = lexicographic_order(source.take(drawn))
     place = np.empty(n_rows, dtype=np.intp)
     place[order] = np.arange(n_rows)
     return EmbeddedRows(
@@ -110,6 +113,26 @@ def draw_rows(X: np.ndarray, labels: PartialLabels, max_rows: int, random_state:
         place[np.concatenate(places)],
         np.concatenate(weight)[order],
     )
+
+
+def _distinct(
+    source: RowSource,
+    codes: np.ndarray,
+    code: int,
+    group: np.ndarray,
+    limit: int,
+    random_state: np.random.RandomState,
+) -> tuple[WeightedRows, np.ndarray]:
+    """(distinct rows of the group with a code, their numbers); of unlabeled rows too many to be fetched, a sample."""
+    if code == UNLABELED and len(group) > limit:
+        # Seen through these codes only the rows of the group are free.
+        mask = np.where(codes == code, np.int32(UNLABELED), np.int32(0))
+        seen = source.like(source.X, (mask, None))
+        found = distinct_rows(seen, (mask, None), max_rows=limit, random_state=random_state)
+        return found, found.rows
+    blocks = RowBlocks(source.take(group), (None, None))
+    found = distinct_rows(blocks, (None, None), max_rows=limit, random_state=random_state)
+    return found, group[found.rows]
 
 
 def neighbor_embedding(Z: np.ndarray, method: str, n_components: int, perplexity: float, seed: int) -> np.ndarray:

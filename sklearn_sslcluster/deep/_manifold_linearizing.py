@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .. import neural
 from ..base import PartialLabelMixin, fit_method, order_by_size
-from ..engine import fit_progress
+from ..engine import RowBlocks, fit_progress
 from ..labels import UNLABELED, PartialLabels, decode, warn_user
 from ..neural import NetworkSettings, NeuralMixin, OptimizerSettings
 from ..numerics import (
@@ -439,7 +439,7 @@ class ManifoldLinearizingClustering(
         seed = int(random_state.randint(np.iinfo(np.int32).max))
         table = neural.table_in_memory(rows, labels)
         trained_on, scale, Z = table.rows, table.scale, table.whole
-        drawn = draw_rows(rows, labels, _MOST_READ, random_state)
+        drawn = draw_rows(RowBlocks(rows), labels, _MOST_READ, random_state)
         reader = ClassReader(
             drawn,
             Z[drawn.rows],

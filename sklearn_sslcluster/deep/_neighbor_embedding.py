@@ -15,8 +15,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from .. import neural
-from ..base import PartialLabelMixin, fit_method, order_by_size
-from ..engine import RowBlocks, fit_progress
+from ..base import PartialLabelMixin, fit_method, lazily, order_by_size, refuse_dask
+from ..engine import RowBlocks, blocks_of, fit_progress
 from ..labels import UNLABELED, PartialLabels, decode
 from ..neural import NetworkSettings, NeuralMixin, OptimizerSettings
 from ..numerics import distinct_rows, pairwise_distances, quantiles_by_class, silhouette
@@ -168,6 +168,7 @@ class NeighborEmbeddingClustering(
     (150, 2)
     """
 
+    _accepts_dask = True
     _parameter_constraints: dict = {
         "n_clusters": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "embedding": [StrOptions({"tsne", "umap"})],
@@ -254,9 +255,11 @@ class NeighborEmbeddingClustering(
         labels = self._encode_labels(y, rows)
         random_state = check_random_state(self.random_state)
         seed = int(random_state.randint(np.iinfo(np.int32).max))
-        drawn = draw_rows(rows, labels, self.max_embedded, random_state)
-        scale = neural.measure(rows[drawn.rows])
-        Z = neural.standardize(rows[drawn.rows], scale["mean_"], scale["scale_"])
+        source = blocks_of(rows)
+        drawn = draw_rows(source, labels, self.max_embedded, random_state)
+        embedded = source.take(drawn.rows)
+        scale = neural.measure(embedded)
+        Z = neural.standardize(embedded, scale["mean_"], scale["scale_"])
         embedding = neighbor_embedding(Z, self.embedding, self.n_components, self.perplexity, seed)
         neighbors = _neighbors(Z)
         ks = possible_numbers(self._candidates(labels.n_known), Z, seed) if self.n_clusters == "auto" else []
@@ -267,7 +270,8 @@ class NeighborEmbeddingClustering(
 
         def as_fitted(trained: Any) -> dict[str, Any]:
             layers = self._weights(trained)
-            found = self._attributes(rows, labels, drawn, targets, layers, scale)
+            (mapped,) = source.map(neural.of_standardized, (self._applier(layers), scale))
+            found = self._attributes(mapped, labels, drawn, targets)
             return {**found, **scale, **scores, "encoder_layers_": layers, "history_": trained.history}
 
         with fit_progress(self, X, y, max_steps=self.max_epochs, step_name="epoch") as step:
@@ -277,6 +281,7 @@ class NeighborEmbeddingClustering(
         self._set_fitted(**fitted)
         return self
 
+    @lazily
     def predict(self, X: Any, *, reject: float | None = None) -> np.ndarray:
         """Name the most likely class of each row, known or novel.
 
@@ -293,12 +298,13 @@ class NeighborEmbeddingClustering(
         labels : ndarray of shape (n_samples,)
             Names of ``classes_``.
         """
-        Z = self._standardized(X)
-        codes = self._split(self._apply(self.encoder_layers_, Z))[1].argmax(axis=1)
+        codes = self._map(X)[1].argmax(axis=1)
         if reject is not None:
-            codes = self._reject(codes, nearest_distances(Z, self.reference_rows_), reject)
+            distances = nearest_distances(self._standardized(X), self.reference_rows_)
+            codes = self._reject(codes, distances, reject)
         return decode(codes, self.classes_, unlabeled_value=self.unlabeled_value)
 
+    @lazily
     def predict_proba(self, X: Any) -> np.ndarray:
         """Posterior probability of each class, as the map has learned it.
 
@@ -314,6 +320,7 @@ class NeighborEmbeddingClustering(
         """
         return np.exp(self._map(X)[1])
 
+    @lazily
     def transform(self, X: Any) -> np.ndarray:
         """Place of each row in the embedding, by the map.
 
@@ -329,6 +336,7 @@ class NeighborEmbeddingClustering(
         """
         return self._map(X)[0]
 
+    @lazily
     def novelty_score(self, X: Any) -> np.ndarray:
         """How much a row looks like a novel rather than a known class.
 
@@ -365,6 +373,7 @@ class NeighborEmbeddingClustering(
             In [-1, 1], higher is better; 0 where all rows fall in one class.
         """
         check_is_fitted(self)
+        refuse_dask(self, X, "rows to score")
         X = self._check_rows(X)
         rows = distinct_rows(
             RowBlocks(X, (None, None)), (None, None), max_rows=_MOST_SCORED, random_state=np.random.RandomState(0)
@@ -381,8 +390,8 @@ class NeighborEmbeddingClustering(
 
     def _map(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """(embedding, log posteriors) of rows."""
-        Z = self._standardized(X)
-        return self._split(self._apply(self.encoder_layers_, Z))
+        check_is_fitted(self)
+        return self._split(self._embed(self._check_rows(X)))
 
     def _split(self, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return outputs[:, : self.n_components], log_softmax(outputs[:, self.outputs_], axis=1)
@@ -428,17 +437,14 @@ class NeighborEmbeddingClustering(
 
     def _attributes(
         self,
-        X: np.ndarray,
+        mapped: np.ndarray,
         labels: PartialLabels,
         drawn: EmbeddedRows,
         targets: Any,
-        layers: list,
-        scale: dict[str, np.ndarray],
     ) -> dict[str, Any]:
         """Labels, names and the like: what follows from the map, whose outputs are put in the order of the classes."""
         n_known, n_components = labels.n_known, self.n_components
         embedding, posteriors = targets.embedding, targets.posteriors
-        mapped = self._apply(layers, neural.standardize(X, scale["mean_"], scale["scale_"]))
         codes = mapped[:, n_components:].argmax(axis=1)
         sizes = np.bincount(codes[labels.unlabeled], minlength=posteriors.shape[1])
         weight = np.maximum(posteriors.sum(axis=0), np.finfo(np.float64).tiny)
@@ -452,7 +458,7 @@ class NeighborEmbeddingClustering(
         places = mapped[:, :n_components].copy()
         places[drawn.members] = embedding[drawn.places]
         names = self._name_classes(labels.classes, len(kept) - n_known)
-        Z = neural.standardize(X[drawn.rows], scale["mean_"], scale["scale_"])
+        Z = targets.rows
         references = evenly_spread(len(Z))
         return {
             **names,

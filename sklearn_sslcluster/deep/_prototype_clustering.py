@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .. import neural
 from ..base import PartialLabelMixin, fit_method, mean_silhouette
-from ..engine import fit_progress
+from ..engine import RowBlocks, fit_progress
 from ..labels import PartialLabels, decode, warn_user
 from ..neural import NeuralMixin
 from ..numerics import nearest_neighbors, quantiles_by_class
@@ -414,7 +414,7 @@ class PrototypeClustering(
         seed = int(random_state.randint(np.iinfo(np.int32).max))
         table = neural.table_in_memory(rows, labels)
         trained_on, scale, Z = table.rows, table.scale, table.whole
-        drawn = draw_rows(rows, labels, _MOST_JUDGED, random_state)
+        drawn = draw_rows(RowBlocks(rows), labels, _MOST_JUDGED, random_state)
         wanted = 0 if self.n_clusters == "auto" else labels.n_known + self._n_novel_wanted(labels)
         views = make_views(self.views, self.corruption_rate, True, scale)
         settings = self._settings(wanted, len(drawn.rows), seed)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from numbers import Integral
 from os import PathLike
 from typing import Any, ClassVar
 
 import joblib
 import numpy as np
+from sklearn.base import clone
 from sklearn.utils import gen_batches
 from sklearn.utils._param_validation import Interval
 
@@ -177,6 +179,13 @@ class NeuralMixin:
         module.eval()
         with torch.no_grad():
             return module(torch.as_tensor(X, dtype=torch.float32)).numpy().astype(np.float64)
+
+    def _applier(self, layers: list[dict[str, Any]]) -> Callable[[np.ndarray], np.ndarray]:
+        """`_apply` with these layers, as a function that other processes can be sent."""
+        model = clone(self)
+        if hasattr(self, "n_outputs_"):
+            model.n_outputs_ = self.n_outputs_
+        return partial(model._apply, layers)
 
     def _n_outputs(self, n_features: int) -> int:
         """Columns of the embedding."""

@@ -39,7 +39,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "class_count": ["choose_by_labels", "choose_n_clusters", "thinned"],
         "class_metric": ["between_scatter", "choose_shrinkage", "whitening", "within_scatter"],
-        "distinct": ["RowSource", "distinct_rows", "free_weight", "lexicographic_order"],
+        "distinct": ["RowSource", "WeightedRows", "distinct_rows", "free_weight", "lexicographic_order"],
         "familiarity": ["labeled_neighbor_share", "share_of_known"],
         "gaussians": [
             "COVARIANCE_TYPES",
