@@ -9,23 +9,31 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import make_blobs
 
-from sklearn_sslcluster.deep import DeepEmbeddedClustering, NetworkSettings
+from sklearn_sslcluster.deep import DeepEmbeddedClustering, DeepKMeans, NetworkSettings
 
 SCRIPT = """
 import sys
 import numpy as np
 from sklearn.datasets import make_blobs
 from torch import distributed
-from sklearn_sslcluster.deep import DeepEmbeddedClustering, NetworkSettings
+from sklearn_sslcluster.deep import DeepEmbeddedClustering, DeepKMeans, NetworkSettings
 
 rank, folder = int(sys.argv[1]), sys.argv[2]
 distributed.init_process_group("gloo", init_method=f"file://{folder}/group", rank=rank, world_size=2)
 X, _ = make_blobs(203, n_features=5, centers=3, cluster_std=2.0, random_state=0)
-model = DeepEmbeddedClustering(
-    3, encoder=NetworkSettings([8]), n_init=2, max_pretrain_epochs=0, max_epochs=6, batch_size=40, tol=None,
-    checkpoint=f"{folder}/checkpoint", random_state=0,
+for cls in (DeepEmbeddedClustering, DeepKMeans):
+    model = cls(
+        3, encoder=NetworkSettings([8]), n_init=2, max_pretrain_epochs=0, max_epochs=6, batch_size=40, tol=None,
+        checkpoint=f"{folder}/checkpoint", random_state=0,
+    ).fit(X)
+    path = f"{folder}/{cls.__name__}{rank}.npz"
+    losses = [entry["train_loss"] for entry in model.history_["joint"]]
+    np.savez(path, Z=model.transform(X), centers=model.cluster_centers_, labels=model.labels_, losses=losses)
+noisy = DeepKMeans(
+    3, encoder=NetworkSettings([8], batch_norm=True, dropout=0.2), n_init=2, max_pretrain_epochs=3, max_epochs=3,
+    random_state=0,
 ).fit(X)
-np.savez(f"{folder}/{rank}.npz", Z=model.transform(X), centers=model.cluster_centers_, labels=model.labels_)
+np.savez(f"{folder}/noisy{rank}.npz", Z=noisy.transform(X), centers=noisy.cluster_centers_, labels=noisy.labels_)
 distributed.destroy_process_group()
 """
 
@@ -46,21 +54,30 @@ def fits(tmp_path_factory):
             process.kill()
     assert [process.returncode for process in started] == [0, 0], errors
     assert not (folder / "checkpoint").exists()
-    return [np.load(folder / f"{rank}.npz") for rank in range(2)]
+    return folder
 
 
-def test_both_processes_have_the_same_model(fits):
-    for name in ("Z", "centers", "labels"):
-        assert_array_equal(fits[0][name], fits[1][name])
+def found(folder, name):
+    return [np.load(folder / f"{name}{rank}.npz") for rank in range(2)]
 
 
-def test_model_is_that_of_one_process(fits):
+@pytest.mark.parametrize("name", ["DeepEmbeddedClustering", "DeepKMeans", "noisy"])
+def test_both_processes_have_the_same_model(fits, name):
+    first, second = found(fits, name)
+    for part in ("Z", "centers", "labels"):
+        assert_array_equal(first[part], second[part])
+
+
+@pytest.mark.parametrize("cls", [DeepEmbeddedClustering, DeepKMeans])
+def test_model_is_that_of_one_process(fits, cls):
     X, _ = make_blobs(203, n_features=5, centers=3, cluster_std=2.0, random_state=0)
-    model = DeepEmbeddedClustering(
+    model = cls(
         3, encoder=NetworkSettings([8]), n_init=2, max_pretrain_epochs=0, max_epochs=6, batch_size=40, tol=None,
         random_state=0,
     ).fit(X)  # fmt: skip
-    assert model.improved_
+    together, _ = found(fits, cls.__name__)
+    losses = [entry["train_loss"] for entry in model.history_["joint"]]
     # Gradients of halves of a batch are summed in another order.
-    assert_allclose(fits[0]["Z"], model.transform(X), rtol=1e-3, atol=1e-4)
-    assert_allclose(fits[0]["centers"], model.cluster_centers_, rtol=1e-3, atol=1e-4)
+    assert_allclose(together["losses"], losses, rtol=1e-4)
+    assert_allclose(together["Z"], model.transform(X), rtol=1e-3, atol=1e-4)
+    assert_allclose(together["centers"], model.cluster_centers_, rtol=1e-3, atol=1e-4)

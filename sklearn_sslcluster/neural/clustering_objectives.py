@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from .objectives import Batch, Objective
+from .processes import summed
 
 # Weight of a center before its first row, in the running means of deep k-means.
 _FIRST_COUNT = 100.0
@@ -170,8 +171,8 @@ class DeepMeans(CenterObjective):
     def _follow(self, Z: torch.Tensor, nearest: torch.Tensor) -> None:
         """Running means of the rows of each center, as if they came one after the other."""
         k = len(self.centers)
-        counts = torch.bincount(nearest, minlength=k).to(self.counts.dtype)
-        sums = torch.zeros_like(self.centers).index_add_(0, nearest, Z.to(self.centers.dtype))
+        counts = summed(torch.bincount(nearest, minlength=k).to(self.counts.dtype))
+        sums = summed(torch.zeros_like(self.centers).index_add_(0, nearest, Z.to(self.centers.dtype)))
         total = self.counts + counts
         self.centers.copy_((self.centers * self.counts[:, None] + sums) / total[:, None])
         self.counts.copy_(total)

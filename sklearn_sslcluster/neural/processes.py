@@ -54,6 +54,13 @@ def averaged(value: float) -> float:
     return float(np.mean(gathered))
 
 
+def summed(values: torch.Tensor) -> torch.Tensor:
+    """Sum over the processes."""
+    if n_processes() > 1:
+        distributed.all_reduce(values)
+    return values
+
+
 def agree(module: nn.Module) -> None:
     """Give all processes the weights and buffers of the first."""
     if n_processes() > 1:

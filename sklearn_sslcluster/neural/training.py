@@ -371,6 +371,9 @@ class Trainer:
             raise _PhaseOver
 
     def _end_epoch(self, net: NeuralNet, phase: Phase) -> None:
+        # What follows the rows and not the gradients, as batch normalization does, has seen a share of them only.
+        agree(self.network)
+        agree(phase.objective)
         entry = {"epoch": float(self.epoch), "train_loss": averaged(float(net.history[-1]["train_loss"]))}
         monitored = entry["train_loss"]
         if self.valid_rows is not None and phase.hold_out:
