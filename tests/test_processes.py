@@ -23,7 +23,7 @@ distributed.init_process_group("gloo", init_method=f"file://{folder}/group", ran
 X, _ = make_blobs(203, n_features=5, centers=3, cluster_std=2.0, random_state=0)
 for cls in (DeepEmbeddedClustering, DeepKMeans):
     model = cls(
-        3, encoder=NetworkSettings([8]), n_init=2, max_pretrain_epochs=0, max_epochs=6, batch_size=40, tol=None,
+        3, encoder=NetworkSettings([8]), n_init=2, max_pretrain_epochs=0, max_epochs=6, batch_size=29, tol=None,
         checkpoint=f"{folder}/checkpoint", random_state=0,
     ).fit(X)
     path = f"{folder}/{cls.__name__}{rank}.npz"
@@ -72,12 +72,13 @@ def test_both_processes_have_the_same_model(fits, name):
 def test_model_is_that_of_one_process(fits, cls):
     X, _ = make_blobs(203, n_features=5, centers=3, cluster_std=2.0, random_state=0)
     model = cls(
-        3, encoder=NetworkSettings([8]), n_init=2, max_pretrain_epochs=0, max_epochs=6, batch_size=40, tol=None,
+        3, encoder=NetworkSettings([8]), n_init=2, max_pretrain_epochs=0, max_epochs=6, batch_size=29, tol=None,
         random_state=0,
     ).fit(X)  # fmt: skip
     together, _ = found(fits, cls.__name__)
     losses = [entry["train_loss"] for entry in model.history_["joint"]]
     # Gradients of halves of a batch are summed in another order.
-    assert_allclose(together["losses"], losses, rtol=1e-4)
+    # A mean of the means of unequal shares.
+    assert_allclose(together["losses"], losses, rtol=0.02)
     assert_allclose(together["Z"], model.transform(X), rtol=1e-3, atol=1e-4)
     assert_allclose(together["centers"], model.cluster_centers_, rtol=1e-3, atol=1e-4)
