@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -19,7 +21,7 @@ from ..base import PartialLabelMixin, fit_method, lazily, order_by_size, refuse_
 from ..engine import RowBlocks, blocks_of, fit_progress
 from ..labels import UNLABELED, PartialLabels, decode
 from ..neural import NetworkSettings, NeuralMixin, OptimizerSettings
-from ..numerics import distinct_rows, pairwise_distances, quantiles_by_class, silhouette
+from ..numerics import RowSource, distinct_rows, pairwise_distances, quantiles_by_class, silhouette
 from ._embedding_clusters import (
     EmbeddedRows,
     choose_k,
@@ -270,8 +272,8 @@ class NeighborEmbeddingClustering(
 
         def as_fitted(trained: Any) -> dict[str, Any]:
             layers = self._weights(trained)
-            (mapped,) = source.map(neural.of_standardized, (self._applier(layers), scale))
-            found = self._attributes(mapped, labels, drawn, targets)
+            read = _Reader(self._applier(layers), scale, self.n_components)
+            found = self._attributes(source, read, labels, drawn, targets)
             return {**found, **scale, **scores, "encoder_layers_": layers, "history_": trained.history}
 
         with fit_progress(self, X, y, max_steps=self.max_epochs, step_name="epoch") as step:
@@ -437,7 +439,8 @@ class NeighborEmbeddingClustering(
 
     def _attributes(
         self,
-        mapped: np.ndarray,
+        source: RowSource,
+        read: _Reader,
         labels: PartialLabels,
         drawn: EmbeddedRows,
         targets: Any,
@@ -445,17 +448,20 @@ class NeighborEmbeddingClustering(
         """Labels, names and the like: what follows from the map, whose outputs are put in the order of the classes."""
         n_known, n_components = labels.n_known, self.n_components
         embedding, posteriors = targets.embedding, targets.posteriors
-        codes = mapped[:, n_components:].argmax(axis=1)
+        places, codes = source.map(read)
         sizes = np.bincount(codes[labels.unlabeled], minlength=posteriors.shape[1])
         weight = np.maximum(posteriors.sum(axis=0), np.finfo(np.float64).tiny)
         centers = posteriors.T @ embedding / weight[:, None]
         novel = n_known + order_by_size(sizes[n_known:], centers[n_known:])
         kept = np.concatenate([np.arange(n_known), novel[sizes[novel] > 0]]).astype(np.intp)
         # Labeled rows may be mapped to an output that no unlabeled row is: it is no class.
-        codes = mapped[:, n_components + kept].argmax(axis=1).astype(np.int32)
+        lost = np.flatnonzero(~np.isin(codes, kept))
+        rank = np.zeros(posteriors.shape[1], dtype=np.int32)
+        rank[kept] = np.arange(len(kept))
+        codes = rank[codes]
+        codes[lost] = read.outputs(source.take(lost))[:, n_components + kept].argmax(axis=1)
         embedded = codes[drawn.rows]
         np.copyto(codes, labels.codes, where=labels.codes != UNLABELED)
-        places = mapped[:, :n_components].copy()
         places[drawn.members] = embedding[drawn.places]
         names = self._name_classes(labels.classes, len(kept) - n_known)
         Z = targets.rows
@@ -474,6 +480,31 @@ class NeighborEmbeddingClustering(
             ),
             "_n_features_out": n_components,
         }
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """(places, codes of the outputs with the largest posterior) of blocks of rows.
+
+    Attributes
+    ----------
+    apply : callable
+        Outputs of the map for standardized rows.
+    scale : dict
+        ``mean_`` and ``scale_``.
+    n_components : int
+    """
+
+    apply: Callable[[np.ndarray], np.ndarray]
+    scale: dict[str, np.ndarray]
+    n_components: int
+
+    def outputs(self, rows: np.ndarray) -> np.ndarray:
+        return self.apply(neural.standardize(rows, self.scale["mean_"], self.scale["scale_"]))
+
+    def __call__(self, block: np.ndarray, row_data: tuple, parameters: Any) -> tuple[np.ndarray, np.ndarray]:
+        outputs = self.outputs(block)
+        return outputs[:, : self.n_components], outputs[:, self.n_components :].argmax(axis=1).astype(np.int32)
 
 
 def _neighbors(Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -82,7 +82,7 @@ class TrainingTable:
         """What a function makes of the standardized rows of the whole table; where these are read, on disk."""
         if self.stream is None:
             return function(self.whole)
-        return on_disk(self.whole, of_standardized, (function, self.scale))
+        return on_disk(self.whole, _of_standardized, (function, self.scale))
 
 
 def training_table(X: Any, labels: PartialLabels, seed: int) -> TrainingTable:
@@ -169,7 +169,6 @@ def _squares_about(block: np.ndarray, row_data: tuple, mean: np.ndarray) -> tupl
     return centered.sum(axis=0), (centered**2).sum(axis=0)
 
 
-def of_standardized(block: np.ndarray, row_data: tuple, parameters: tuple) -> tuple:
-    """(what a function makes of the standardized rows of a block,); `parameters` are the function and ``scale``."""
+def _of_standardized(block: np.ndarray, row_data: tuple, parameters: tuple) -> tuple:
     function, scale = parameters
     return (function(standardize(block, scale["mean_"], scale["scale_"])),)
