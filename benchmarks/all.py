@@ -35,6 +35,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "speed mixture": (),
     "scaling": (),
     "dask_arrays": (),
+    "deep_large": (),
 }
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from joblib import parallel_config
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 from sklearn_sslcluster.datasets import make_partially_labeled_blobs
@@ -142,6 +143,22 @@ def scattered(monkeypatch):
 
     monkeypatch.setattr(distributed.Client, "scatter", noting)
     return sizes
+
+
+@pytest.mark.parametrize(
+    "model",
+    [SemiSupervisedKMeans(5, n_init=4, random_state=0), SemiSupervisedGaussianMixture(5, n_init=4, random_state=0)],
+    ids=["k-means", "mixture"],
+)
+def test_starts_on_the_cluster_are_those_of_this_process_and_are_sent_once(client, blobs, scattered, model):
+    X, y = blobs[0][:600], blobs[1][:600]
+    expected = model.fit(X, y).labels_
+    with parallel_config("dask", n_jobs=2):
+        found = clone(model).fit(X, y).labels_
+    assert_array_equal(found, expected)
+    # The sample holds the unlabeled rows.
+    sample = X[y == -1].nbytes
+    assert sum(nbytes > sample for nbytes in scattered) == 1
 
 
 @pytest.mark.parametrize(

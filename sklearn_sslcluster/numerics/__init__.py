@@ -116,6 +116,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "nystrom",
         ],
         "split_merge": ["MoveSettings", "SplitMergeRun"],
+        "starts": ["run_starts"],
         "stability": ["StableSilhouette"],
         "transport": ["TransportPlan", "annealed_potentials", "log_sinkhorn", "log_sum_exp"],
     },

@@ -26,6 +26,7 @@ from .centroids import (
     shifted_centers,
 )
 from .distinct import RowSource, WeightedRows, distinct_rows
+from .starts import run_starts
 
 _MOST_SAMPLE_ROWS = 2**15
 _FEWEST_SAMPLE_ROWS = 2**11
@@ -56,6 +57,10 @@ class CenterProblem:
     anchors: Anchors
     sample: WeightedRows
     sample_source: RowSource
+
+    def on_sample(self) -> CenterProblem:
+        """The problem without the table: what a start needs."""
+        return replace(self, source=self.sample_source)
 
     @property
     def sample_share(self) -> float:
@@ -193,20 +198,42 @@ def solve_sample(
     if not problem.sample.X.shape[0]:
         return (fixed if move_known else fixed[:0]), 1
     best_value, best_centers, best_n_iter = np.inf, fixed if move_known else fixed[:0], 1
-    for start_number, seed in enumerate(random_state.randint(np.iinfo(np.int32).max, size=settings.n_init)):
-        rng = np.random.RandomState(seed)
-        seeding = seeding_of(settings, start_number)
-        seeds = seed_centers(problem.sample.X, problem.sample.weight, fixed, n_novel, seeding, rng)
-        start = np.vstack([fixed, seeds]) if move_known else seeds
-        if not len(start):
-            return start, 1
-        centers, n_iter = lloyd(problem.sample_source, start, anchors, frame, settings)
-        value = objective(problem.sample_source, centers, anchors, frame, settings.objective_power)
+    if not n_novel and not (move_known and len(fixed)):
+        return fixed[:0], 1
+    shared = _Start(problem.on_sample(), fixed, anchors, frame, n_novel, settings, move_known)
+    # Without novel centers all starts are the same.
+    seeds = random_state.randint(np.iinfo(np.int32).max, size=settings.n_init)[: None if n_novel else 1]
+    for centers, n_iter, value in run_starts(_run_start, shared, seeds):
         if value < best_value:
             best_value, best_centers, best_n_iter = value, centers, n_iter
-        if (on_step is not None and on_step(best_centers)) or not len(seeds):
+        if on_step is not None and on_step(best_centers):
             break
     return best_centers, best_n_iter
+
+
+@dataclass(frozen=True)
+class _Start:
+    """What all starts have in common."""
+
+    problem: CenterProblem
+    fixed: np.ndarray
+    anchors: Anchors
+    frame: Frame
+    n_novel: int
+    settings: LloydSettings
+    move_known: bool
+
+
+def _run_start(shared: _Start, number: int, seed: int) -> tuple[np.ndarray, int, float]:
+    """(centers, iterations, objective) of a start."""
+    sample, source, settings = shared.problem.sample, shared.problem.sample_source, shared.settings
+    seeding, random_state = seeding_of(settings, number), np.random.RandomState(seed)
+    seeds = seed_centers(sample.X, sample.weight, shared.fixed, shared.n_novel, seeding, random_state)
+    start = np.vstack([shared.fixed, seeds]) if shared.move_known else seeds
+    if not len(start):
+        return start, 1, np.inf
+    centers, n_iter = lloyd(source, start, shared.anchors, shared.frame, settings)
+    return centers, n_iter, objective(source, centers, shared.anchors, shared.frame, settings.objective_power)
 
 
 def seeding_of(settings: LloydSettings, start_number: int) -> LloydSettings:

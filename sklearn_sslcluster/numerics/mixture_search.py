@@ -19,6 +19,7 @@ from .mixture_densities import Mixture
 from .mixture_fit import MixtureFit, MixtureRows, OnStep, expectation_maximization, hard_mixture
 from .mixture_moves import exchange
 from .mixture_steps import MaximizationSettings, padded
+from .starts import run_starts
 
 # Iterations of a first run, and how many of the first runs are finished.
 _SHORT_ITER = 15
@@ -129,13 +130,23 @@ def best_of_starts(
     """The best few of the first runs, finished, the best first."""
     seeds = random_state.randint(np.iinfo(np.int32).max, size=task.n_init if n_novel else 1)
     first = []
-    for number, seed in enumerate(seeds):
-        fit = task.run(start_mixture(task, n_novel, number, int(seed)), _SHORT_ITER)
+    # The score may hold more than a start needs.
+    shared = (replace(task, problem=task.problem.on_sample(), score=_no_score), n_novel)
+    for fit in run_starts(_first_run, shared, seeds):
         first.append(fit)
         if on_step is not None and on_step(fit.mixture, fit.objective):
             break
     finished = [task.run(fit.mixture) for fit in best_fits(first, task.score, n_best)]
     return best_fits(finished, task.score, n_best)
+
+
+def _first_run(shared: tuple[MixtureTask, int], number: int, seed: int) -> MixtureFit:
+    task, n_novel = shared
+    return task.run(start_mixture(task, n_novel, number, seed), _SHORT_ITER)
+
+
+def _no_score(fit: MixtureFit) -> float:
+    return fit.objective
 
 
 def best_fits(fits: list[MixtureFit], score: Score, n_best: int = 1) -> list[MixtureFit]:
