@@ -203,8 +203,8 @@ class DeepEmbeddedClustering(BaseDeepClustering):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Training rows.
+        X : array-like or Dask collection of shape (n_samples, n_features)
+            Training rows. Arrays of more than 1 GiB (as float64) and Dask arrays and DataFrames are not held in memory.
         y : array-like of shape (n_samples,), default=None
             Partial labels: ints, strings, bools or categories, and -1, None, NaN or ``pd.NA`` for rows without one.
 
