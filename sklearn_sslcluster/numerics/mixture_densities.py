@@ -116,7 +116,11 @@ def chunks(block: Any, evaluation: Evaluation) -> Iterator[tuple[slice, Any]]:
         Z = block[rows]
         if Z.dtype != evaluation.dtype:
             Z = Z.astype(evaluation.dtype)
-        yield rows, shifted(Z, evaluation.shift)
+        if evaluation.shift is None or issparse(Z):
+            yield rows, shifted(Z, evaluation.shift)
+        else:
+            # Column by column, as the features are.
+            yield rows, np.subtract(Z.T, evaluation.shift.astype(Z.dtype)[:, None]).T
 
 
 def _sparse_features(Z: Any, kind: str) -> tuple[Any, Any]:

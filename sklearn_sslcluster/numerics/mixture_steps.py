@@ -67,7 +67,8 @@ def expectation_statistics(block: Any, row_data: tuple, evaluation: Evaluation) 
         elif issparse(Z):
             total += np.hstack([_product(resp, part) for part in features])
         else:
-            total += resp @ features.T
+            # The longer factor first: this order of the product is the faster one.
+            total += (features @ resp.T).T
     return likelihood, weights, total[:, -n_features:], scatter if by_differences else total[:, :-n_features]
 
 
