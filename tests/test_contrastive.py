@@ -210,6 +210,15 @@ def test_steep_network_sorts():
     assert_array_equal(permutation.argmax(dim=2), values.argsort(dim=1))
 
 
+def test_what_values_carry_is_sorted_with_them():
+    values = torch.randn(20, 7, dtype=torch.float64)
+    carried = torch.randn(20, 7, 3, dtype=torch.float64)
+    permutation = neural.soft_permutation(values, 3.0)
+    in_order, with_them = neural.soft_sort(values, carried, 3.0)
+    assert_allclose(in_order, (permutation @ values[:, :, None])[:, :, 0], atol=1e-12)
+    assert_allclose(with_them, permutation @ carried, atol=1e-12)
+
+
 def test_gradient_of_the_sorting_network():
     values = torch.randn(3, 5, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda v: neural.soft_permutation(v, 2.0), (values,))
@@ -218,7 +227,7 @@ def test_gradient_of_the_sorting_network():
 def test_ordering_loss_is_small_only_if_every_positive_comes_after_all_negatives():
     in_order = torch.tensor([[-0.9, -0.5, 0.1, 0.7, 0.9]], dtype=torch.float64)
     mixed = torch.tensor([[-0.9, 0.8, 0.1, 0.7, -0.5]], dtype=torch.float64)
-    good, bad = (ordering_loss(neural.soft_permutation(values, 1e9), 3).item() for values in (in_order, mixed))
+    good, bad = (ordering_loss(values, 3, 1e9).item() for values in (in_order, mixed))
     assert good < 1e-5
     assert bad > 1
 

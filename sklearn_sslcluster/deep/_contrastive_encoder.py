@@ -51,7 +51,7 @@ class ContrastiveEncoder(
     temperature : float, default=0.2
         Divides the cosines of "ntxent" and "groco".
     n_negatives : int, default=10
-        Negatives of a row in "groco"; time and memory of a step grow with their third power. With one, rows may
+        Negatives of a row in "groco"; time and memory of a step grow with their square. With one, rows may
         collapse to one place.
     projection_size : int, default=64
         Columns of the projection.

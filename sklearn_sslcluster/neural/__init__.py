@@ -40,7 +40,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "rows": ["training_rows"],
         "samplers": ["OnePerCluster", "RandomBatches", "check_sampler", "collision_rate"],
         "settings": ["NetworkSettings", "OptimizerSettings"],
-        "sorting": ["soft_permutation"],
+        "sorting": ["soft_permutation", "soft_sort"],
         "tables": ["TrainingTable", "measure", "table_in_memory", "training_table"],
         "training": ["Trainer"],
         "variational": [

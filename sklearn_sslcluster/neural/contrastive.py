@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from .objectives import Batch, Objective
-from .sorting import soft_permutation
+from .sorting import soft_sort
 from .views import check_views
 
 
@@ -104,34 +104,42 @@ class GroupOrdering(ViewObjective):
 
     def loss(self, batch: Batch, network: nn.ModuleDict) -> torch.Tensor:
         first, second = (nn.functional.normalize(Z, dim=1) for Z in self.projections(batch.rows, network))
-        return (self._of(first, second, batch.codes) + self._of(second, first, batch.codes)) / 2
-
-    def _of(self, anchors: torch.Tensor, others: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+        codes = batch.codes
         related = torch.eye(len(codes), dtype=torch.bool, device=codes.device)
         related = related | ((codes[:, None] == codes) & (codes[:, None] >= 0))
-        # Partners do not move: anchors come to them.
-        near = anchors @ others.detach().T
         n_negatives = min(self.n_negatives, int((~related).sum(dim=1).min()))
         if not n_negatives:
             # Rows of one class only have nothing to be apart from.
-            return 0.0 * anchors.sum()
+            return 0.0 * first.sum()
+        both = [self._similarities(*views, related, n_negatives) for views in ((first, second), (second, first))]
+        return ordering_loss(torch.cat(both), n_negatives, 1 / self.temperature)
+
+    def _similarities(
+        self, anchors: torch.Tensor, others: torch.Tensor, related: torch.Tensor, n_negatives: int
+    ) -> torch.Tensor:
+        """Similarities of anchors to their nearest negatives, and to their positives, each in increasing order."""
+        # Partners do not move: anchors come to them.
+        near = anchors @ others.detach().T
         negatives = near.masked_fill(related, -torch.inf).topk(n_negatives, dim=1).values.flip(1)
         positives = near.diagonal()[:, None]
         if related.sum() > len(related):
             # Beside its other view, that of a row of its known class; rows without one have their own twice.
             partner = (torch.rand(related.shape, device=related.device) * related).argmax(dim=1)
             positives = torch.cat([positives, near.gather(1, partner[:, None])], dim=1).sort(dim=1).values
-        permutation = soft_permutation(torch.cat([negatives, positives], dim=1), 1 / self.temperature)
-        return ordering_loss(permutation, n_negatives)
+        return torch.cat([negatives, positives], dim=1)
 
 
-def ordering_loss(permutation: torch.Tensor, n_negatives: int) -> torch.Tensor:
-    """Cross-entropy of the masses of negatives in the low ranks and of positives in the high ones."""
-    negatives = permutation[:, :, :n_negatives].sum(dim=2).clamp(0, 1)
-    wanted = torch.zeros_like(negatives)
+def ordering_loss(values: torch.Tensor, n_negatives: int, steepness: float) -> torch.Tensor:
+    """Cross-entropy of the masses of negatives in the low ranks and of positives in the high ones, when sorted.
+
+    Negatives are the first columns of `values`.
+    """
+    wanted = torch.zeros_like(values)
     wanted[:, :n_negatives] = 1
-    # The mass of positives at a rank is what the negatives leave: both cross-entropies are the same.
-    return nn.functional.binary_cross_entropy(negatives.clamp(1e-6, 1 - 1e-6), wanted)
+    # Each negative carries a mass of one. That of positives at a rank is what the negatives leave: both cross-entropies
+    # are the same.
+    masses = soft_sort(values, wanted[:, :, None], steepness)[1][:, :, 0]
+    return nn.functional.binary_cross_entropy(masses.clamp(1e-6, 1 - 1e-6), wanted)
 
 
 class VICReg(ViewObjective):

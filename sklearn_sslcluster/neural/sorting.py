@@ -32,23 +32,38 @@ def soft_permutation(values: torch.Tensor, steepness: float = 1.0, replacement: 
        sorting and ranking supervision. ICML.
     """
     n_rows, size = values.shape
-    permutation = torch.eye(size, dtype=values.dtype, device=values.device).expand(n_rows, size, size)
+    identity = torch.eye(size, dtype=values.dtype, device=values.device).expand(n_rows, size, size)
+    return soft_sort(values, identity, steepness, replacement)[1]
+
+
+def soft_sort(
+    values: torch.Tensor, carried: torch.Tensor, steepness: float = 1.0, replacement: float = 0.25
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(values in order, what they carry in the same order): the permutation of `soft_permutation` times both.
+
+    Time and memory grow with the square of the number of values, and with that of columns carried.
+
+    Parameters
+    ----------
+    values : Tensor of shape (n_rows, n_values)
+    carried : Tensor of shape (n_rows, n_values, n_columns)
+    steepness, replacement : float
+        See `soft_permutation`.
+    """
+    n_rows, size = values.shape
+    state = torch.cat([values[:, :, None], carried], dim=2)
     for layer in range(size):
-        first = torch.arange(layer % 2, size - 1, 2, device=values.device)
-        if not len(first):
+        start = layer % 2
+        n_pairs = (size - start) // 2
+        if not n_pairs:
             continue
-        low, high = values[:, first], values[:, first + 1]
-        ordered = _in_order(high - low, steepness, replacement)
-        new_values = values.clone()
-        new_values[:, first] = ordered * low + (1 - ordered) * high
-        new_values[:, first + 1] = (1 - ordered) * low + ordered * high
-        share = ordered[:, :, None]
-        below, above = permutation[:, first], permutation[:, first + 1]
-        moved = permutation.clone()
-        moved[:, first] = share * below + (1 - share) * above
-        moved[:, first + 1] = (1 - share) * below + share * above
-        values, permutation = new_values, moved
-    return permutation
+        stop = start + 2 * n_pairs
+        low, high = state[:, start:stop].reshape(n_rows, n_pairs, 2, -1).unbind(2)
+        ordered = _in_order(high[:, :, :1] - low[:, :, :1], steepness, replacement)
+        first = high + ordered * (low - high)
+        pairs = torch.stack([first, low + high - first], dim=2).reshape(n_rows, 2 * n_pairs, -1)
+        state = torch.cat([state[:, :start], pairs, state[:, stop:]], dim=1)
+    return state[:, :, 0], state[:, :, 1:]
 
 
 def _in_order(difference: torch.Tensor, steepness: float, replacement: float) -> torch.Tensor:
