@@ -87,7 +87,7 @@ class BatchwiseMixin(NeuralMixin):
         """(what a pass over the batch has made of the network, attributes ``training_state_`` and ``history_``)."""
         state = self.training_state_
         begin = neural.RunningState(state["network"], state["objective"], state["optimizers"])
-        trained = self._train(Z, codes, network, [phase], seed, validation_share=0.0, begin=begin)
+        trained = neural.Trainer(Z, codes, network, self._training_settings(len(Z), seed)).train([phase], begin)
         end = trained.end
         kept = {
             **state,

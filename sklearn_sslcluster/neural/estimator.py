@@ -117,35 +117,38 @@ class NeuralMixin:
         validation_share: float = 0.1,
         on_epoch: Callable[..., bool] | None = None,
         stream: RowStream | None = None,
-        begin: Any = None,
     ) -> Any:
-        """Run the training loop on standardized rows; `on_epoch`, `stream` and `begin` are those of `Trainer`.
-
-        A training that goes on from another keeps no checkpoint.
+        """Run the training loop on standardized rows; `on_epoch` and `stream` are those of `Trainer`.
 
         Returns
         -------
         trained : Trained
         """
-        from .training import Trainer, TrainingSettings
+        from .training import Trainer
 
-        checkpoint = self.checkpoint if begin is None else None  # type: ignore[attr-defined]
+        checkpoint = self.checkpoint  # type: ignore[attr-defined]
         fingerprint = ""
         if checkpoint is not None:
             if self.random_state is None:  # type: ignore[attr-defined]
                 raise ValueError("checkpoint needs a random_state: without a seed no fit can go on where one ended.")
             described, given = self._described_params(), [getattr(phase.objective, "given", None) for phase in phases]
             fingerprint = joblib.hash((type(self).__name__, np.asarray(X), np.asarray(codes), described, seed, given))
-        settings = TrainingSettings(
+        settings = self._training_settings(
+            len(X), seed, validation_share=validation_share, checkpoint=checkpoint, fingerprint=fingerprint
+        )
+        return Trainer(X, codes, network, settings, on_epoch, stream).train(phases)
+
+    def _training_settings(self, n_rows: int, seed: int, **further: Any) -> Any:
+        """`TrainingSettings` for a table of so many rows."""
+        from .training import TrainingSettings
+
+        return TrainingSettings(
             optimizer=self.optimizer or self._nested["optimizer"](),  # type: ignore[attr-defined]
-            batch_size=self._rows_of_a_step(len(X)),
+            batch_size=self._rows_of_a_step(n_rows),
             seed=seed,
             device=self._torch_device(),
-            validation_share=validation_share,
-            checkpoint=checkpoint,
-            fingerprint=fingerprint,
+            **further,
         )
-        return Trainer(X, codes, network, settings, on_epoch, stream).train(phases, begin)
 
     def _described_params(self) -> dict[str, str]:
         """Parameters that a checkpoint depends on, the same in every process."""
