@@ -167,6 +167,31 @@ def test_interrupt_leaves_the_model_as_it_was(model, blobs, monkeypatch):
     assert_array_equal(model.transform(X), before)
 
 
+def test_changed_parameters_are_checked(blobs):
+    X = blobs[0]
+    model = DeepKMeans(3, n_init=2, **QUICK).fit(X)
+    with pytest.raises(ValueError, match="clustering_weight"):
+        clone(model).fit(X).set_params(clustering_weight=-1.0).partial_fit(X)
+    with pytest.raises(ValueError, match="another shape than that of the first batch"):
+        model.set_params(embedding_size=4).partial_fit(X)
+
+
+def test_another_optimizer_begins_anew(blobs):
+    X = blobs[0]
+    model = DeepKMeans(3, n_init=2, **QUICK).fit(X).set_params(optimizer__name="sgd").partial_fit(X[:100])
+    model.set_params(optimizer__name="adam").partial_fit(X[100:200])
+    model.set_params(optimizer__name="sgd").partial_fit(X[200:])
+    assert np.isfinite(model.transform(X)).all()
+
+
+def test_sizes_of_the_classes_are_remembered(blobs):
+    X, _, y = blobs
+    model = DeepEmbeddedClustering(3, n_init=2, **QUICK).fit(X, y)
+    assert model.training_state_["objective"]["frequencies"].tolist() == [100, 100, 100]
+    model.partial_fit(X[:3])
+    assert_allclose(model.training_state_["objective"]["frequencies"].sum(), 303, rtol=1e-5)
+
+
 def test_model_of_an_earlier_version_says_that_it_cannot_go_on(blobs):
     model = DeepKMeans(3, n_init=2, **QUICK).fit(blobs[0])
     del model.training_state_

@@ -84,6 +84,24 @@ def test_rounds_of_a_large_table_see_all_rows_before_any_comes_again():
     assert not np.array_equal(seen[0], seen[4])
 
 
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=25).filter(sum), st.integers(1, 60), st.integers(0, 3))
+@settings(max_examples=60, deadline=None)
+def test_chunks_of_any_size_make_rounds_of_enough_rows(sizes, round_rows, seed):
+    X = numbered(sum(sizes))
+    with dask.config.set(scheduler="synchronous"):
+        source = DaskBlocks(DaskRows(da.from_array(X, chunks=(tuple(sizes), 2))))
+        rows = ShuffledRows(source, pool_bytes=160, round_rows=round_rows)
+        seen = [
+            np.concatenate(
+                [np.concatenate([source.part(part)[1] for part in pool]) for pool in rows._parts(number, seed)]
+            )
+            for number in range(rows.n_rounds)
+        ]
+    assert_array_equal(np.sort(np.concatenate(seen)[:, 0]), X[:, 0])
+    target = len(X) / rows.n_rounds
+    assert all(target / 2 - 1 <= len(part) <= 1.5 * target + 1 for part in seen)
+
+
 def test_rows_of_several_parts_are_mixed():
     rows = ShuffledRows(RowBlocks(numbered(100), block_size=10), pool_bytes=4 * 160)
     ((batch, _), *_) = taken(rows, 0, 20)
@@ -124,6 +142,14 @@ def test_scale_is_that_of_a_table_in_memory(offset, read_all):
     read = training_table(X, labels, 0).scale
     assert_allclose(read["mean_"], X.mean(axis=0), rtol=1e-12, atol=1e-12)
     assert_allclose(read["scale_"], measure(X)["scale_"], rtol=1e-6)
+
+
+def test_sample_of_a_wide_table_is_small(monkeypatch, read_all):
+    monkeypatch.setattr(tables, "_SAMPLE_BYTES", 8 * 2 * 40)
+    monkeypatch.setattr(tables, "_FEWEST_SAMPLED", 30)
+    assert len(training_table(numbered(100), encode_partial_labels(np.full(100, -1)), 0).rows) == 40
+    monkeypatch.setattr(tables, "_SAMPLE_BYTES", 8)
+    assert len(training_table(numbered(100), encode_partial_labels(np.full(100, -1)), 0).rows) == 30
 
 
 def test_sample_holds_every_class_its_share_and_mostly_unlabeled_rows(monkeypatch, read_all):
@@ -238,6 +264,41 @@ def test_values_that_are_not_finite_are_named():
     X[50, 2] = np.inf
     with pytest.raises(ValueError, match="contains infinity: column 2, row 50"):
         DeepKMeans(3, **QUICK).fit(da.from_array(X, chunks=(30, 3)))
+
+
+def test_values_that_are_not_finite_are_named_before_rows_are_embedded():
+    X = make_blobs(90, n_features=3, random_state=0)[0]
+    X[7, 1] = np.nan
+    with pytest.raises(ValueError, match="contains NaN: column 1, row 7"):
+        NeighborEmbeddingClustering(3, max_epochs=1).fit(da.from_array(X, chunks=(30, 3)))
+
+
+def test_labeled_rows_of_a_large_class_are_sampled(monkeypatch):
+    taken = []
+    take = DaskBlocks.take
+    monkeypatch.setattr(DaskBlocks, "take", lambda self, rows: taken.append(len(rows)) or take(self, rows))
+    X, y = make_blobs(400, centers=2, random_state=0)
+    NeighborEmbeddingClustering(3, max_embedded=60, max_epochs=1, random_state=0).fit(
+        da.from_array(X, chunks=(100, 2)), y
+    )
+    assert max(taken) <= 61
+
+
+def test_fit_reads_by_the_client_of_its_context(blobs):
+    distributed = pytest.importorskip("distributed")
+    cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None)
+    with cluster, distributed.Client(cluster, set_as_default=False) as client, client.as_current():
+        rows = da.from_array(blobs[0], chunks=(150, 5)).persist()
+        with dask.config.set(scheduler=None):
+            model = DeepKMeans(3, n_init=1, **QUICK).fit(rows)
+    assert len(model.labels_) == 300
+
+
+def test_tables_of_pandas_are_no_lazy_answer(blobs):
+    rows = da.from_array(blobs[0], chunks=(150, 5))
+    model = DeepKMeans(3, n_init=1, **QUICK).fit(blobs[0]).set_output(transform="pandas")
+    with pytest.raises(TypeError, match="set_output makes a table in memory"):
+        model.transform(rows)
 
 
 def test_batches_of_one_row_a_cluster_need_all_rows(blobs):

@@ -29,6 +29,8 @@ for cls in (DeepEmbeddedClustering, DeepKMeans):
     path = f"{folder}/{cls.__name__}{rank}.npz"
     losses = [entry["train_loss"] for entry in model.history_["joint"]]
     np.savez(path, Z=model.transform(X), centers=model.cluster_centers_, labels=model.labels_, losses=losses)
+few = DeepKMeans(3, encoder="identity", n_init=2, max_epochs=1, random_state=0).fit(X).partial_fit(X[:3])
+np.savez(f"{folder}/few{rank}.npz", counts=few.training_state_["objective"]["counts"])
 noisy = DeepKMeans(
     3, encoder=NetworkSettings([8], batch_norm=True, dropout=0.2), n_init=2, max_pretrain_epochs=3, max_epochs=3,
     random_state=0,
@@ -66,6 +68,11 @@ def test_both_processes_have_the_same_model(fits, name):
     first, second = found(fits, name)
     for part in ("Z", "centers", "labels"):
         assert_array_equal(first[part], second[part])
+
+
+def test_rows_that_all_processes_see_count_once(fits):
+    for counts in found(fits, "few"):
+        assert counts["counts"].sum() == 303
 
 
 @pytest.mark.parametrize("cls", [DeepEmbeddedClustering, DeepKMeans])

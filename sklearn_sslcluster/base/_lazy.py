@@ -8,6 +8,7 @@ from functools import wraps
 from typing import Any, TypeVar, cast
 
 import numpy as np
+from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..engine import DaskRows, check_finite, is_dask
@@ -54,6 +55,11 @@ def lazily(method: Method) -> Method:
         if not is_dask(X):
             return method(self, X, *args, **kwargs)
         check_is_fitted(self)
+        if method.__name__ == "transform" and _get_output_config("transform", self)["dense"] != "default":
+            raise TypeError(
+                "set_output makes a table in memory, which would gather what is said of a Dask collection; call "
+                "set_output(transform='default') before."
+            )
         return _lazy_answer(self, method, self._validate_rows(X, reset=False, lengths=False), args, kwargs)
 
     return cast(Method, answered)

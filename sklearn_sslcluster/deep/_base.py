@@ -82,6 +82,10 @@ class BaseDeepClustering(BatchwiseMixin, BaseCenterEstimator):
         self._warn_if_fewer(task.start.n_wanted, fitted["n_clusters_"])
         fitted |= self._begun(trained, None if fitted["improved_"] else "joint", len(task.table.Z))
         self._set_fitted(**fitted)
+        # By the rows that stand for all; `DeepMeans` has no use for them.
+        codes = self._codes_of(self.labels_[task.table.rows])
+        sizes = np.bincount(codes, minlength=len(self.classes_)).astype(np.float32)
+        self.training_state_["objective"] = {"frequencies": sizes}
         return self
 
     def _follow(self, X: Any, y: Any) -> dict[str, Any]:

@@ -36,7 +36,8 @@ class BatchwiseMixin(NeuralMixin):
         Returns
         -------
         self : object
-            The updated estimator; what is said of training rows is said of those of the batch.
+            The updated estimator. Attributes with a value for each row or class are those of the batch; what compares
+            start and end of a fit, as ``modularity_`` does, stays that of the first.
 
         Raises
         ------
@@ -45,6 +46,7 @@ class BatchwiseMixin(NeuralMixin):
             estimator was saved by a version without ``partial_fit``.
         """
         refuse_dask(self, X, "batches")
+        self._validate_params()
         if not hasattr(self, "encoder_layers_"):
             return self.fit(X, y)
         if not hasattr(self, "training_state_"):
@@ -69,8 +71,12 @@ class BatchwiseMixin(NeuralMixin):
                 "network": network,
                 "objective": {},
                 "optimizers": [],
+                "optimizer": self._optimizer_name(),
             }
         }
+
+    def _optimizer_name(self) -> str:
+        return (self.optimizer or self._nested["optimizer"]()).name
 
     def _next_rows(self, X: Any) -> np.ndarray:
         """Standardized rows of a further batch."""
@@ -86,7 +92,9 @@ class BatchwiseMixin(NeuralMixin):
     def _go_on(self, Z: np.ndarray, codes: np.ndarray, network: Any, phase: Any, seed: int) -> tuple[Any, dict]:
         """(what a pass over the batch has made of the network, attributes ``training_state_`` and ``history_``)."""
         state = self.training_state_
-        begin = neural.RunningState(state["network"], state["objective"], state["optimizers"])
+        # Another optimizer cannot use what the one before remembers.
+        remembered = state["optimizers"] if state["optimizer"] == self._optimizer_name() else []
+        begin = neural.RunningState(state["network"], state["objective"], remembered)
         trained = neural.Trainer(Z, codes, network, self._training_settings(len(Z), seed)).train([phase], begin)
         end = trained.end
         kept = {
@@ -95,6 +103,7 @@ class BatchwiseMixin(NeuralMixin):
             "network": end.network,
             "objective": end.objective,
             "optimizers": end.optimizers,
+            "optimizer": self._optimizer_name(),
         }
         history = self.history_[phase.name]
         (entry,) = trained.history[phase.name]

@@ -123,8 +123,8 @@ def _distinct(
     limit: int,
     random_state: np.random.RandomState,
 ) -> tuple[WeightedRows, np.ndarray]:
-    """(distinct rows of the group with a code, their numbers); of unlabeled rows too many to be fetched, a sample."""
-    if code == UNLABELED and len(group) > limit:
+    """(distinct rows of the group with a code, their numbers); of more than `limit` rows a sample."""
+    if len(group) > limit:
         # Seen through these codes only the rows of the group are free.
         mask = np.where(codes == code, np.int32(UNLABELED), np.int32(0))
         seen = source.like(source.X, (mask, None))

@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .. import neural
 from ..base import PartialLabelMixin, fit_method, lazily, order_by_size, refuse_dask
-from ..engine import RowBlocks, blocks_of, fit_progress
+from ..engine import DaskBlocks, RowBlocks, blocks_of, fit_progress
 from ..labels import UNLABELED, PartialLabels, decode
 from ..neural import NetworkSettings, NeuralMixin, OptimizerSettings
 from ..numerics import RowSource, distinct_rows, pairwise_distances, quantiles_by_class, silhouette
@@ -258,6 +258,8 @@ class NeighborEmbeddingClustering(
         random_state = check_random_state(self.random_state)
         seed = int(random_state.randint(np.iinfo(np.int32).max))
         source = blocks_of(rows)
+        if isinstance(source, DaskBlocks):
+            source.check_finite()
         drawn = draw_rows(source, labels, self.max_embedded, random_state)
         embedded = source.take(drawn.rows)
         scale = neural.measure(embedded)

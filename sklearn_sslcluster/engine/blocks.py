@@ -81,9 +81,9 @@ class RowBlocks:
         return self.X[rows]
 
     @property
-    def n_parts(self) -> int:
-        """Number of the parts that rows are read in: blocks."""
-        return max(1, -(-self.n_rows // self.block_size))
+    def part_sizes(self) -> list[int]:
+        """Rows of the parts that can be read: blocks."""
+        return [rows.stop - rows.start for rows in self._slices()]
 
     def part(self, number: int) -> tuple[int, Any]:
         """(number of the first row, rows) of a part."""

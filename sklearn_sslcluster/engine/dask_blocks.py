@@ -116,6 +116,10 @@ def _rows_of(chunk: Any, rows: np.ndarray) -> np.ndarray:
     return np.array(_made(chunk)[rows])
 
 
+def _nothing(block: np.ndarray, row_data: tuple, parameters: Any) -> tuple:
+    return (0,)
+
+
 def _as_is(values: np.ndarray) -> np.ndarray:
     return values
 
@@ -171,9 +175,9 @@ class DaskBlocks:
         return out
 
     @property
-    def n_parts(self) -> int:
-        """Number of the parts that rows are read in: chunks."""
-        return len(self.X.chunks)
+    def part_sizes(self) -> list[int]:
+        """Rows of the parts that can be read: chunks."""
+        return list(self.X.array.chunks[0])
 
     def part(self, number: int) -> tuple[int, np.ndarray]:
         """(number of the first row, rows) of a part, which is fetched."""
@@ -181,6 +185,17 @@ class DaskBlocks:
 
         (rows,) = dask.compute(dask.delayed(_made, pure=False)(self.X.chunks[number]))
         return int(self.X.starts[number]), rows
+
+    def check_finite(self) -> None:
+        """Refuse values that are not finite, in a pass over the rows unless one has been made.
+
+        Raises
+        ------
+        ValueError
+            If there are any.
+        """
+        if not self.X.finite:
+            self.sum(_nothing)
 
     def sum(self, statistics: RowFunction, parameters: Any = None) -> tuple:
         """Sum of ``statistics(block, row_data, parameters)`` over the blocks."""

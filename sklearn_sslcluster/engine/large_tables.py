@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,8 @@ class ShuffledRows:
     """Rows in random order, though they are read in whole parts: blocks of a file, or chunks of a Dask collection.
 
     Parts are drawn without replacement until all have been seen, and then anew. A few of them are read together, into a
-    pool, and the rows of the pool are shuffled; the next pool is read meanwhile. A round ends after about as many rows
-    as `round_rows`, and the next one goes on where it ended, whoever asks for it: what a round holds follows from its
-    number and the seed.
+    pool, and the rows of the pool are shuffled; the next pool is read meanwhile. All rows are seen in a number of
+    rounds of about `round_rows` rows, whoever asks for them: what a round holds follows from its number and the seed.
 
     Parameters
     ----------
@@ -32,18 +32,18 @@ class ShuffledRows:
     pool_bytes : int, default=2**27
         Two parts are read together at least, since rows of one part may be alike.
     round_rows : int, default=2**18
-        Rows of a round; a round of a smaller table holds every row once.
+        Rows of a round, twice those of the largest part at least; a round of a smaller table holds every row once.
     """
 
     def __init__(
         self, source: RowBlocks | DaskBlocks, *, pool_bytes: int = _POOL_BYTES, round_rows: int = _ROUND_ROWS
     ) -> None:
         self.source = source
-        n_parts = source.n_parts
-        rows_of_part = max(1, -(-source.n_rows // n_parts))
-        part_bytes = rows_of_part * source.n_features * source.dtype.itemsize
-        self.pool = min(max(2, pool_bytes // max(part_bytes, 1)), n_parts)
-        self.round = min(max(self.pool, -(-round_rows // rows_of_part)), n_parts)
+        sizes = np.asarray(source.part_sizes)
+        self.parts = np.flatnonzero(sizes)
+        self.sizes = sizes[self.parts]
+        self.pool_rows = max(pool_bytes // max(source.n_features * source.dtype.itemsize, 1), 1)
+        self.n_rounds = max(1, source.n_rows // max(round_rows, 2 * int(self.sizes.max())))
 
     def batches(
         self, number: int, size: int, seed: int, without: np.ndarray = _NONE
@@ -87,22 +87,36 @@ class ShuffledRows:
             yield left
 
     def _pools(self, number: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        parts = self._parts(number, seed)
-        pools = [parts[start : start + self.pool] for start in range(0, len(parts), self.pool)]
+        pools = self._parts(number, seed)
         with ThreadPoolExecutor(1) as reader:
-            coming = reader.submit(self._read, pools[0])
+            coming = self._submit(reader, pools[0])
             for following in [*pools[1:], None]:
                 pool = coming.result()
                 if following is not None:
-                    coming = reader.submit(self._read, following)
+                    coming = self._submit(reader, following)
                 yield pool
 
-    def _parts(self, number: int, seed: int) -> list[int]:
-        """Parts of a round, out of orders of all parts that follow each other."""
-        n_parts = self.source.n_parts
-        places = range(number * self.round, (number + 1) * self.round)
-        orders = {turn: _generator(seed, 0, turn).permutation(n_parts) for turn in {p // n_parts for p in places}}
-        return [int(orders[place // n_parts][place % n_parts]) for place in places]
+    def _submit(self, reader: ThreadPoolExecutor, parts: list[int]) -> Future:
+        # The current client of Dask is a variable of the context.
+        return reader.submit(copy_context().run, self._read, parts)
+
+    def _parts(self, number: int, seed: int) -> list[list[int]]:
+        """Parts of a round, those of a pool together."""
+        turn, place = divmod(number, self.n_rounds)
+        order = _generator(seed, 0, turn).permutation(len(self.parts))
+        sizes = self.sizes[order]
+        starts = np.cumsum(sizes) - sizes
+        # No part is longer than half a round, so that there are parts that begin in each.
+        mine = order[starts * self.n_rounds // self.source.n_rows == place]
+        pools: list[list[int]] = [[]]
+        n_rows = 0
+        for part in mine:
+            if len(pools[-1]) > 1 and n_rows + self.sizes[part] > self.pool_rows:
+                pools.append([])
+                n_rows = 0
+            pools[-1].append(int(self.parts[part]))
+            n_rows += int(self.sizes[part])
+        return pools
 
     def _read(self, parts: list[int]) -> tuple[np.ndarray, np.ndarray]:
         read = [self.source.part(part) for part in parts]

@@ -99,7 +99,7 @@ class DeepEmbedding(CenterObjective):
         return {"frequencies": self.frequencies}
 
     def go_on(self, embedding: torch.Tensor, running: dict[str, torch.Tensor]) -> None:
-        """Frequencies of the clusters are those of all rows so far: a batch may be small."""
+        """Frequencies of the clusters are those of the rows before and of these: a batch may be small."""
         with torch.no_grad():
             q = self.soft(embedding).exp()
             self.frequencies.copy_(running.get("frequencies", 0) + q.sum(dim=0).clamp_min(_SMALLEST))
@@ -164,15 +164,15 @@ class DeepMeans(CenterObjective):
             nearest = self._nearest(Z, batch.codes)
         distances = ((Z - self.centers[nearest].clone()) ** 2).sum(dim=1).mean()
         if self.training:
-            self._follow(Z.detach(), nearest)
+            self._follow(Z.detach(), nearest, batch.counted)
         reconstruction = nn.functional.mse_loss(network["decoder"](Z), batch.rows)
         return reconstruction + self.clustering_weight * distances / Z.shape[1]
 
-    def _follow(self, Z: torch.Tensor, nearest: torch.Tensor) -> None:
+    def _follow(self, Z: torch.Tensor, nearest: torch.Tensor, counted: float) -> None:
         """Running means of the rows of each center, as if they came one after the other."""
         k = len(self.centers)
-        counts = summed(torch.bincount(nearest, minlength=k).to(self.counts.dtype))
-        sums = summed(torch.zeros_like(self.centers).index_add_(0, nearest, Z.to(self.centers.dtype)))
+        counts = summed(counted * torch.bincount(nearest, minlength=k).to(self.counts.dtype))
+        sums = summed(counted * torch.zeros_like(self.centers).index_add_(0, nearest, Z.to(self.centers.dtype)))
         total = self.counts + counts
         self.centers.copy_((self.centers * self.counts[:, None] + sums) / total[:, None])
         self.counts.copy_(total)

@@ -212,7 +212,8 @@ class Memory(nn.Module):
 
     def remember(self, batch: Batch) -> None:
         size = len(self.index)
-        for name, new in zip(("rows", "index", "codes"), batch, strict=True):
+        for name in ("rows", "index", "codes"):
+            new = getattr(batch, name)
             kept = torch.cat([getattr(self, name), new.to(getattr(self, name).dtype)])[-size:] if size else new[:0]
             setattr(self, name, kept)
 
@@ -294,7 +295,7 @@ class DiscoveryHeads(Objective):
             kind = (batch.codes >= 0) == bool(is_known)
             if not kind.any():
                 continue
-            part = Batch(*(values[kind] for values in batch))
+            part = Batch(batch.rows[kind], batch.index[kind], batch.codes[kind])
             pool = memory.pool(part)
             allowed = (part.codes[:, None] == pool.codes) & (part.index[:, None] != pool.index) & (pool.index >= 0)
             views[kind] = interpolate(

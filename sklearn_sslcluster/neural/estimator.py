@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from numbers import Integral
 from os import PathLike
+from threading import Lock
 from typing import Any, ClassVar
 
 import joblib
@@ -20,6 +21,7 @@ from .tables import RowStream
 
 # Rows that are embedded together.
 _EMBEDDED_ROWS = 2**16
+_ONE_AT_A_TIME = Lock()
 
 
 class NeuralMixin:
@@ -175,8 +177,8 @@ class NeuralMixin:
             return apply_layers(layers, X)
         import torch
 
-        # Weights are drawn before they are replaced: the generator is to stay as it was.
-        with torch.random.fork_rng(devices=[]):
+        # Weights are drawn before they are replaced: the generator is to stay as it was, whichever threads do this.
+        with _ONE_AT_A_TIME, torch.random.fork_rng(devices=[]):
             module = self.encoder(X.shape[1], self._n_outputs(X.shape[1]))  # type: ignore[attr-defined]
         module.load_state_dict({name: torch.as_tensor(value) for name, value in layers[0]["state"].items()})
         module.eval()

@@ -40,7 +40,19 @@ class RunningState:
         return cls(_arrays(network.state_dict()), _arrays(objective.running()), remembered)
 
     def fill(self, network: nn.Module) -> None:
-        """Give a network these weights."""
+        """Give a network these weights.
+
+        Raises
+        ------
+        ValueError
+            If it has another shape.
+        """
+        shapes = {name: tuple(values.shape) for name, values in network.state_dict().items()}
+        if shapes != {name: values.shape for name, values in self.network.items()}:
+            raise ValueError(
+                "The network has another shape than that of the first batch: encoder and embedding_size have to stay "
+                "as they were; fit begins anew."
+            )
         network.load_state_dict(_tensors(self.network))
 
     def of_objective(self, device: str) -> dict[str, torch.Tensor]:

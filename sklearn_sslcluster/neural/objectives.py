@@ -19,11 +19,14 @@ class Batch(NamedTuple):
         Their numbers in the training table; None where that is a sample, and rows are read as they are needed.
     codes : Tensor of shape (n_batch,)
         Codes of known classes, -1 for unlabeled rows.
+    counted : float, default=1.0
+        What a row counts in sums over all processes that train together.
     """
 
     rows: torch.Tensor
     index: torch.Tensor
     codes: torch.Tensor
+    counted: float = 1.0
 
 
 class Objective(nn.Module):

@@ -19,9 +19,14 @@ def n_processes() -> int:
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
+def rank() -> int:
+    """Number of this process."""
+    return distributed.get_rank() if n_processes() > 1 else 0
+
+
 def is_first() -> bool:
-    """Whether this is the process that writes files."""
-    return n_processes() == 1 or distributed.get_rank() == 0
+    """Whether this is the process that reads and writes files."""
+    return rank() == 0
 
 
 def share(n_rows: int) -> tuple[slice, float]:
@@ -32,8 +37,14 @@ def share(n_rows: int) -> tuple[slice, float]:
     n = n_processes()
     if n == 1 or n_rows < 2 * n:
         return slice(None), 1.0
-    mine = slice(distributed.get_rank(), None, n)
+    mine = slice(rank(), None, n)
     return mine, len(range(n_rows)[mine]) * n / n_rows
+
+
+def counted(n_rows: int) -> float:
+    """What each row of a share of a batch counts in sums over the processes: less where all of them see it."""
+    n = n_processes()
+    return 1 / n if n_rows < 2 * n else 1.0
 
 
 def from_first(values: Any) -> Any:

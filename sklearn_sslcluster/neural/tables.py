@@ -17,6 +17,8 @@ from .rows import training_rows
 LARGEST_IN_MEMORY = 2**30
 # Rows of a table read as it goes that stand for all of them where a method looks at all.
 SAMPLE_ROWS = 100_000
+# Bytes of these rows in float64, of wide tables, and the fewest rows.
+_SAMPLE_BYTES, _FEWEST_SAMPLED = 2**29, 1000
 _MOST_CONSTANT = 16 * np.finfo(np.float64).eps
 _COMPARABLE = 10.0
 
@@ -136,24 +138,25 @@ def _read_as_it_goes(source: RowBlocks | DaskBlocks, labels: PartialLabels, seed
     total, squares = source.sum(_squares_about, mean)
     offset = total / source.n_rows
     scale = _scale(mean + offset, np.sqrt(np.maximum(squares / source.n_rows - offset**2, 0)))
-    rows = _sample(labels, np.random.RandomState(seed))
+    by_memory = max(_SAMPLE_BYTES // (8 * source.n_features), _FEWEST_SAMPLED)
+    rows = _sample(labels, min(SAMPLE_ROWS, by_memory), np.random.RandomState(seed))
     Z = standardize(source.take(rows), scale["mean_"], scale["scale_"])
     stream = RowStream(ShuffledRows(source), labels.codes, rows, scale["mean_"], scale["scale_"])
     return TrainingTable(Z, rows, replace(labels, codes=labels.codes[rows]), scale, stream, source)
 
 
-def _sample(labels: PartialLabels, random_state: np.random.RandomState) -> np.ndarray:
-    """Numbers of rows that stand for all, in order.
+def _sample(labels: PartialLabels, n_rows: int, random_state: np.random.RandomState) -> np.ndarray:
+    """Numbers of about `n_rows` rows that stand for all, in order.
 
     Labeled ones, in which every class has its share, are half of them at most unless there are too few others.
     """
     codes = labels.codes
-    if len(codes) <= SAMPLE_ROWS:
+    if len(codes) <= n_rows:
         # A single row comes twice, for batch normalization.
         return np.arange(len(codes)) if len(codes) > 1 else np.zeros(2, dtype=np.intp)
     n_labeled = int(np.count_nonzero(codes != UNLABELED))
-    room = min(n_labeled, max(SAMPLE_ROWS // 2, SAMPLE_ROWS - (len(codes) - n_labeled)))
-    shares = {UNLABELED: SAMPLE_ROWS - room}
+    room = min(n_labeled, max(n_rows // 2, n_rows - (len(codes) - n_labeled)))
+    shares = {UNLABELED: n_rows - room}
     for code, count in enumerate(np.bincount(codes[codes != UNLABELED], minlength=labels.n_known)):
         shares[code] = max(1, round(room * count / max(n_labeled, 1)))
     drawn = [random_state.permutation(np.flatnonzero(codes == code))[:share] for code, share in shares.items()]

@@ -25,7 +25,7 @@ from torch import nn
 from .incremental import RunningState
 from .objectives import Batch, check_objective
 from .phases import Phase, Trained, TrainingSettings
-from .processes import SharedGradients, agree, averaged, from_first, is_first, n_processes, share
+from .processes import SharedGradients, agree, averaged, counted, from_first, is_first, n_processes, rank, share
 from .samplers import batch_ends, check_sampler
 from .tables import RowStream
 
@@ -66,7 +66,7 @@ class _Batches:
             for rows, codes in trainer.stream.batches(trainer.epoch, size, trainer.stream_seed(), held_out):
                 mine, trainer.share = share(len(rows))
                 given = torch.as_tensor(codes[mine], device=trainer.X.device).long()
-                yield Batch(trainer.on_device(rows[mine]), None, given)
+                yield Batch(trainer.on_device(rows[mine]), None, given, counted(len(rows)))
             return
         if self.training:
             random_state = np.random.RandomState(trainer.epoch_seed())
@@ -78,7 +78,7 @@ class _Batches:
         for place in places:
             mine, trainer.share = share(len(place)) if self.training else (slice(None), 1.0)
             index = torch.as_tensor(self.rows[place[mine]], device=trainer.X.device)
-            yield Batch(trainer.X[index], index, trainer.codes[index])
+            yield Batch(trainer.X[index], index, trainer.codes[index], counted(len(place)))
 
 
 class _Net(NeuralNet):
@@ -339,7 +339,8 @@ class Trainer:
         return net.initialize()
 
     def _begin_epoch(self, net: NeuralNet, phase: Phase) -> None:
-        _seed_generators(self.epoch_seed(), self.settings.device)
+        # Shares of a batch have noise of their own.
+        _seed_generators(self.epoch_seed() + rank(), self.settings.device)
         optimizer = self.settings.optimizer
         if optimizer.schedule == "cosine":
             lrs = _learning_rates(phase, optimizer.lr)
@@ -441,9 +442,21 @@ class Trainer:
         os.replace(partial, path)
 
     def _stored(self) -> dict[str, Any] | None:
+        """What a checkpoint holds; that of the first process, the only one that is sure to see the file."""
         if self.settings.checkpoint is None:
             return None
-        path = Path(self.settings.checkpoint)
+        stored, refused = None, None
+        if is_first():
+            try:
+                stored = self._read_checkpoint(Path(self.settings.checkpoint))
+            except ValueError as error:
+                refused = error
+        stored, refused = from_first((stored, refused))
+        if refused is not None:
+            raise refused
+        return stored
+
+    def _read_checkpoint(self, path: Path) -> dict[str, Any] | None:
         if path.is_dir() or not path.parent.is_dir():
             raise ValueError(f"checkpoint={str(path)!r} must be a file in a folder that exists.")
         if not path.exists():
