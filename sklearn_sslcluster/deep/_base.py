@@ -80,12 +80,7 @@ class BaseDeepClustering(BatchwiseMixin, BaseCenterEstimator):
                 "are kept; a smaller optimizer__lr or n_clusters?"
             )
         self._warn_if_fewer(task.start.n_wanted, fitted["n_clusters_"])
-        fitted |= self._begun(trained, None if fitted["improved_"] else "joint", len(task.table.Z))
         self._set_fitted(**fitted)
-        # By the rows that stand for all; `DeepMeans` has no use for them.
-        codes = self._codes_of(self.labels_[task.table.rows])
-        sizes = np.bincount(codes, minlength=len(self.classes_)).astype(np.float32)
-        self.training_state_["objective"] = {"frequencies": sizes}
         return self
 
     def _follow(self, X: Any, y: Any) -> dict[str, Any]:
@@ -155,6 +150,12 @@ class BaseDeepClustering(BatchwiseMixin, BaseCenterEstimator):
         problem = self._pose(embedding, labels, copy.deepcopy(task.random_state))
         classes = self._class_attributes(problem, labels, centers[: labels.n_known], centers[labels.n_known :])
         classes["_n_features_out"] = embedding.shape[1]
+        # Sizes of the classes, by the rows that stand for all; `DeepMeans` has no use for them.
+        codes = self._map(nearest_centers, embedding[task.table.rows], classes["cluster_centers_"])[0]
+        codes = np.where(task.table.labels.unlabeled, codes, task.table.labels.codes)
+        sizes = np.bincount(codes, minlength=classes["n_clusters_"]).astype(np.float32)
+        begun = None if fitted["improved_"] else "joint"
+        fitted |= self._begun(trained, begun, len(task.table.Z), frequencies=sizes)
         return classes | task.table.scale | fitted | task.start.scores | {"history_": trained.history}, collapsed
 
     def _phases(self, objective: Any, n_rows: int) -> list:

@@ -60,8 +60,11 @@ class BatchwiseMixin(NeuralMixin):
     def _follow(self, X: Any, y: Any) -> dict[str, Any]:
         raise NotImplementedError
 
-    def _begun(self, trained: Any, phase: str | None, n_rows: int) -> dict[str, Any]:
-        """Fitted attribute ``training_state_`` after ``fit``: weights at the end of it, or where a phase began."""
+    def _begun(self, trained: Any, phase: str | None, n_rows: int, **objective: np.ndarray) -> dict[str, Any]:
+        """Fitted attribute ``training_state_`` after ``fit``: weights at the end of it, or where a phase began.
+
+        `objective` is what the objective remembers; the optimizer begins anew.
+        """
         weights = trained.network.state_dict() if phase is None else trained.starts[phase]
         network = {name: values.detach().cpu().numpy().copy() for name, values in weights.items()}
         return {
@@ -69,7 +72,7 @@ class BatchwiseMixin(NeuralMixin):
                 "n_rows": n_rows,
                 "n_batches": 1,
                 "network": network,
-                "objective": {},
+                "objective": objective,
                 "optimizers": [],
                 "optimizer": self._optimizer_name(),
             }

@@ -269,7 +269,6 @@ class ContrastiveEncoder(
         fitted, collapsed = self._fitted(trained, Z)
         if collapsed:
             self._warn_of_collapse("start")
-        fitted |= self._begun(trained, "contrast" if collapsed else None, len(Z))
         if self.views == "correlated-mask":
             fitted["feature_information_"] = views.information
         if self.sampler != "random":
@@ -294,8 +293,7 @@ class ContrastiveEncoder(
         if collapsed:
             self._warn_of_collapse("batch before")
             return {}
-        del fitted["history_"]
-        return kept | fitted
+        return fitted | kept
 
     def _warn_of_collapse(self, before: str) -> None:
         warn_user(
@@ -359,4 +357,5 @@ class ContrastiveEncoder(
             "effective_rank_": neural.effective_rank(embedding),
             "history_": trained.history,
             "_n_features_out": embedding.shape[1],
+            **self._begun(trained, "contrast" if collapsed else None, len(Z)),
         }, collapsed
