@@ -16,6 +16,7 @@ from sklearn_sslcluster.deep import (
     DeepKMeans,
     NeighborEmbeddingClustering,
     NetworkSettings,
+    PrototypeClustering,
 )
 from sklearn_sslcluster.engine import DaskBlocks, DaskRows, RowBlocks, ShuffledRows, on_disk
 from sklearn_sslcluster.labels import encode_partial_labels
@@ -27,6 +28,7 @@ MODELS = [
     DeepEmbeddedClustering(3, n_init=2, **QUICK),
     DeepKMeans(3, n_init=2, **QUICK),
     NeighborEmbeddingClustering(3, max_epochs=15, random_state=0),
+    PrototypeClustering(3, n_init=2, **QUICK),
     ContrastiveEncoder(6, max_epochs=3, random_state=0),
 ]
 each = pytest.mark.parametrize("model", MODELS, ids=lambda model: type(model).__name__)
@@ -185,7 +187,7 @@ def test_array_and_dask_of_one_chunk_give_the_same_fit(model, blobs, read_all):
         assert_array_equal(array.labels_, chunks.labels_)
 
 
-@pytest.mark.parametrize("model", MODELS[:3], ids=lambda model: type(model).__name__)
+@pytest.mark.parametrize("model", MODELS[:4], ids=lambda model: type(model).__name__)
 @pytest.mark.parametrize("labeled", [False, True])
 def test_clusters_of_a_dask_array_are_found_and_answers_are_lazy(model, labeled, blobs):
     X, truth, y = blobs
@@ -215,6 +217,14 @@ def test_digits_read_as_they_go_are_clustered_about_as_well_as_in_memory(read_al
     X, truth = load_digits(return_X_y=True)
     model = DeepKMeans(10, max_pretrain_epochs=15, max_epochs=10, n_init=5, random_state=0)
     assert clustering_accuracy(truth, model.fit(X).labels_) > 0.72
+
+
+@pytest.mark.parametrize("assignment", ["kmeans", "multi"])
+def test_prototypes_of_rows_that_are_read_are_those_near_them_now(assignment, blobs, read_all):
+    X, truth, y = blobs
+    model = PrototypeClustering(3, assignment=assignment, n_init=2, **QUICK).fit(X, y)
+    assert clustering_accuracy(truth, model.labels_) > 0.95
+    assert_array_equal(model.labels_[y == -1], model.predict(X)[y == -1])
 
 
 @pytest.mark.parametrize("kind", ["array", "dask"])
@@ -306,7 +316,7 @@ def test_batches_of_one_row_a_cluster_need_all_rows(blobs):
         ContrastiveEncoder(sampler="one-per-cluster").fit(da.from_array(blobs[0], chunks=(50, 5)))
 
 
-@pytest.mark.parametrize("model", MODELS[:3], ids=lambda model: type(model).__name__)
+@pytest.mark.parametrize("model", MODELS[:4], ids=lambda model: type(model).__name__)
 def test_scores_need_rows_in_memory(model, blobs):
     model = clone(model).fit(blobs[0])
     with pytest.raises(TypeError, match="takes rows to score in memory"):

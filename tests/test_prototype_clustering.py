@@ -81,17 +81,17 @@ def test_balance_keeps_rows_from_falling_to_one_prototype():
 class ToOwnPrototype(neural.ClusteredViews):
     """DeepCluster-v2 without the comparison with other prototypes."""
 
-    def _of(self, first, second, index):
-        own = self.prototypes_0[self.codes_0[index]].repeat(2, 1)
-        return -(torch.cat([first, second]) * own).sum(dim=1).mean() / self.settings.temperature
+    def _of(self, first, second, own):
+        nearest = self.prototypes_0[own(self.codes_0, None)].repeat(2, 1)
+        return -(torch.cat([first, second]) * nearest).sum(dim=1).mean() / self.settings.temperature
 
 
 class PositivesAlone(neural.SeveralPrototypes):
     """MLCD without the sum over negatives."""
 
-    def _of(self, first, second, index):
+    def _of(self, first, second, own):
         scores = torch.cat([first, second]) @ unit(self.prototypes_0).T / self.settings.temperature
-        return -scores.gather(1, self.nearest[index].repeat(2, 1)).mean()
+        return -scores.gather(1, own(self.nearest, None).repeat(2, 1)).mean()
 
 
 class WithoutBalance(neural.SwappedPrediction):
@@ -212,7 +212,7 @@ class RemembersStart(PrototypeClustering):
     def _reached(self, task, trained, phase, prototypes):
         reached = super()._reached(task, trained, phase, prototypes)
         if phase == "joint":
-            self.at_start = reached.classes.similarities(self._apply(reached.layers, task.Z)).argmax(axis=1)
+            self.at_start = reached.classes.similarities(self._apply(reached.layers, task.table.whole)).argmax(axis=1)
         return reached
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,11 +94,14 @@ def judge(classes: PrototypeClasses, Z: np.ndarray, codes: np.ndarray, neighbors
 
 
 def in_order(
-    classes: PrototypeClasses, embedding: np.ndarray, labels: PartialLabels
+    classes: PrototypeClasses, codes_of: Callable[[PrototypeClasses], np.ndarray], labels: PartialLabels
 ) -> tuple[PrototypeClasses, np.ndarray]:
-    """(classes without those that no unlabeled row falls to, novel ones by size; codes of the rows)."""
+    """(classes without those that no unlabeled row falls to, novel ones by size; codes of the rows).
+
+    `codes_of` finds the codes of all rows for given classes.
+    """
     n_known = labels.n_known
-    codes = classes.similarities(embedding).argmax(axis=1)
+    codes = codes_of(classes)
     sizes = np.bincount(codes[labels.unlabeled], minlength=classes.n_classes)
     centers = np.stack([classes.prototypes[classes.classes == code].mean(axis=0) for code in range(classes.n_classes)])
     novel = n_known + order_by_size(sizes[n_known:], centers[n_known:])
@@ -106,6 +110,6 @@ def in_order(
     place[kept] = np.arange(len(kept))
     chosen = place[classes.classes] >= 0
     ordered = PrototypeClasses(classes.prototypes[chosen], place[classes.classes[chosen]], len(kept))
-    codes = ordered.similarities(embedding).argmax(axis=1).astype(np.int32)
+    codes = np.array(codes_of(ordered))
     np.copyto(codes, labels.codes, where=labels.codes != UNLABELED)
     return ordered, codes

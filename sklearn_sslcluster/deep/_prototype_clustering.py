@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -17,8 +18,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from .. import neural
-from ..base import PartialLabelMixin, fit_method, mean_silhouette
-from ..engine import RowBlocks, fit_progress
+from ..base import PartialLabelMixin, fit_method, lazily, mean_silhouette, refuse_dask
+from ..engine import blocks_of, fit_progress
 from ..labels import PartialLabels, decode, warn_user
 from ..neural import NeuralMixin
 from ..numerics import nearest_neighbors, quantiles_by_class
@@ -173,6 +174,7 @@ class PrototypeClustering(
     array([2])
     """
 
+    _accepts_dask = True
     _parameter_constraints: ClassVar[dict] = {
         **NeuralMixin._neural_constraints,
         # Of unit length, a single column could only be 1 or -1.
@@ -252,8 +254,8 @@ class PrototypeClustering(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Training rows.
+        X : array-like or Dask collection of shape (n_samples, n_features)
+            Training rows. Arrays of more than 1 GiB (as float64) and Dask arrays and DataFrames are not held in memory.
         y : array-like of shape (n_samples,), default=None
             Partial labels: ints, strings, bools or categories, and -1, None, NaN or ``pd.NA`` for rows without one.
 
@@ -286,14 +288,16 @@ class PrototypeClustering(
             return self._fitted_attributes(task, trained)[0] if "joint" in trained.starts else None
 
         with fit_progress(self, X, y, max_steps=None, step_name="epoch") as step:
+            Z = task.table.Z
             trained = self._train(
-                task.trained,
-                labels.codes[task.trained_on],
-                neural.build_autoencoder(self.encoder, *task.trained.shape, self.embedding_size, task.seed),
+                Z,
+                task.table.labels.codes,
+                neural.build_autoencoder(self.encoder, *Z.shape, self.embedding_size, task.seed),
                 self._phases(task.objective),
                 task.seed,
-                validation_share=held_out_share(len(task.trained)),
+                validation_share=held_out_share(len(Z)),
                 on_epoch=lambda now: step(lambda: now(so_far)),
+                stream=task.table.stream,
             )
         fitted, collapsed = self._fitted_attributes(task, trained)
         if collapsed:
@@ -306,6 +310,7 @@ class PrototypeClustering(
         self._set_fitted(**fitted)
         return self
 
+    @lazily
     def predict(self, X: Any, *, reject: float | None = None) -> np.ndarray:
         """Name the class of each row: that of the nearest prototype.
 
@@ -328,6 +333,7 @@ class PrototypeClustering(
             codes = self._reject(codes, 1 - similarities.max(axis=1), reject)
         return decode(codes, self.classes_, unlabeled_value=self.unlabeled_value)
 
+    @lazily
     def predict_proba(self, X: Any) -> np.ndarray:
         """Soft assignment of each row.
 
@@ -344,6 +350,7 @@ class PrototypeClustering(
         """
         return softmax(self._similarities(X) / self.temperature, axis=1)
 
+    @lazily
     def transform(self, X: Any) -> np.ndarray:
         """Embedding of each row.
 
@@ -360,6 +367,7 @@ class PrototypeClustering(
         check_is_fitted(self)
         return self._embed(self._check_rows(X))
 
+    @lazily
     def novelty_score(self, X: Any) -> np.ndarray:
         """How much a row looks like a novel rather than a known class.
 
@@ -396,6 +404,7 @@ class PrototypeClustering(
             In [-1, 1], higher is better; 0 where all rows fall in one class.
         """
         check_is_fitted(self)
+        refuse_dask(self, X, "rows to score")
         rows = self._check_rows(X)
         return mean_silhouette(rows, self._similarities(rows).argmax(axis=1))
 
@@ -410,11 +419,12 @@ class PrototypeClustering(
     def _apply(self, layers: list[dict[str, Any]], X: np.ndarray) -> np.ndarray:
         return neural.unit_rows(super()._apply(layers, X))
 
-    def _task(self, rows: np.ndarray, labels: PartialLabels, random_state: np.random.RandomState) -> _Task:
+    def _task(self, rows: Any, labels: PartialLabels, random_state: np.random.RandomState) -> _Task:
         seed = int(random_state.randint(np.iinfo(np.int32).max))
-        table = neural.table_in_memory(rows, labels)
-        trained_on, scale, Z = table.rows, table.scale, table.whole
-        drawn = draw_rows(RowBlocks(rows), labels, _MOST_JUDGED, random_state)
+        table, source = neural.training_table(rows, labels, seed), blocks_of(rows)
+        scale = table.scale
+        drawn = draw_rows(source, labels, _MOST_JUDGED, random_state)
+        drawn_rows = neural.standardize(source.take(drawn.rows), scale["mean_"], scale["scale_"])
         wanted = 0 if self.n_clusters == "auto" else labels.n_known + self._n_novel_wanted(labels)
         views = make_views(self.views, self.corruption_rate, True, scale)
         settings = self._settings(wanted, len(drawn.rows), seed)
@@ -422,8 +432,8 @@ class PrototypeClustering(
             "sinkhorn": neural.SwappedPrediction,
             "kmeans": neural.ClusteredViews,
             "multi": neural.SeveralPrototypes,
-        }[self.assignment](views, Z[trained_on], settings)
-        return _Task(Z, labels, trained_on, scale, drawn, nearest_neighbors(Z[drawn.rows]), objective, wanted, seed)
+        }[self.assignment](views, table.Z, settings)
+        return _Task(table, labels, drawn, drawn_rows, nearest_neighbors(drawn_rows), objective, wanted, seed)
 
     def _settings(self, wanted: int, n_distinct: int, seed: int) -> Any:
         n_wanted = self.n_prototypes
@@ -467,16 +477,16 @@ class PrototypeClustering(
         enough = end.classes.n_classes >= start.classes.n_classes or self.n_clusters == "auto"
         improved = bool(end.modularity > start.modularity and enough and not collapsed)
         better = end if improved else start
-        embedding = self._apply(better.layers, task.Z)
-        labels = task.labels
-        classes, codes = in_order(better.classes, embedding, labels)
+        labels, embed = task.labels, self._applier(better.layers)
+        classes, codes = in_order(better.classes, lambda own: task.table.map(_NearestClass(embed, own)), labels)
         names = self._name_classes(labels.classes, classes.n_classes - labels.n_known)
-        own = classes.similarities(embedding[task.drawn.rows])[np.arange(len(task.drawn.rows)), codes[task.drawn.rows]]
+        embedding = embed(task.drawn_rows)
+        own = classes.similarities(embedding)[np.arange(len(task.drawn.rows)), codes[task.drawn.rows]]
         quantiles = quantiles_by_class(1 - own, codes[task.drawn.rows], task.drawn.weight, classes.n_classes)
         scores = {"n_clusters_scores_": better.scores} if self.n_clusters == "auto" else {}
         return {
             **names,
-            **task.scale,
+            **task.table.scale,
             **scores,
             "labels_": decode(codes, names["classes_"]),
             "prototypes_": classes.prototypes,
@@ -495,7 +505,7 @@ class PrototypeClustering(
         prototypes = task.objective.final_prototypes()
         if self.assignment != "kmeans":
             return prototypes
-        embedding = self._apply(self._weights(trained), task.trained)
+        embedding = self._apply(self._weights(trained), task.table.Z)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             model = KMeans(len(prototypes), init=prototypes, n_init=1, random_state=task.seed).fit(embedding)
@@ -504,12 +514,12 @@ class PrototypeClustering(
     def _reached(self, task: _Task, trained: Any, phase: str | None, prototypes: np.ndarray) -> _Reached:
         """Classes at the start of a phase, or at the end of the training."""
         layers, labels, drawn = self._weights(trained, phase), task.labels, task.drawn
-        embedding = self._apply(layers, task.Z[drawn.rows])
+        embedding = self._apply(layers, task.drawn_rows)
         scores: dict[int, float] = {}
         wanted = task.wanted
         if not wanted:
             random_state = np.random.RandomState(task.seed)
-            ks = possible_numbers(self._candidates(labels.n_known), task.Z[drawn.rows], task.seed)
+            ks = possible_numbers(self._candidates(labels.n_known), task.drawn_rows, task.seed)
             wanted, scores = choose_k(embedding, drawn, labels.n_known, ks, self.n_init, random_state)
         known = class_means(embedding, drawn.codes, labels.n_known) if labels.n_known else prototypes[:0]
         if labels.n_known:
@@ -527,16 +537,13 @@ class _Task:
 
     Attributes
     ----------
-    Z : ndarray of shape (n_rows, n_features)
-        Standardized rows of the table.
+    table : TrainingTable
     labels : PartialLabels
-        Of these.
-    trained_on : ndarray
-        Numbers of the rows to train on: `neural.training_rows`.
-    scale : dict of str to ndarray
-        Fitted attributes by which rows are standardized.
+        Of all rows.
     drawn : EmbeddedRows
         Distinct rows by which classes are made and judged.
+    drawn_rows : ndarray of shape (n_drawn, n_features)
+        These, standardized.
     neighbors : ndarray of shape (n_drawn, n_neighbors)
         Of these, among the rows themselves.
     objective : Objective
@@ -545,19 +552,25 @@ class _Task:
     seed : int
     """
 
-    Z: np.ndarray
+    table: neural.TrainingTable
     labels: PartialLabels
-    trained_on: np.ndarray
-    scale: dict[str, np.ndarray]
     drawn: EmbeddedRows
+    drawn_rows: np.ndarray
     neighbors: np.ndarray
     objective: Any
     wanted: int
     seed: int
 
-    @property
-    def trained(self) -> np.ndarray:
-        return self.Z[self.trained_on]
+
+@dataclass(frozen=True)
+class _NearestClass:
+    """Class of the nearest prototype of standardized rows."""
+
+    embed: Callable[[np.ndarray], np.ndarray]
+    classes: PrototypeClasses
+
+    def __call__(self, Z: np.ndarray) -> np.ndarray:
+        return self.classes.similarities(self.embed(Z)).argmax(axis=1).astype(np.int32)
 
 
 @dataclass(frozen=True)

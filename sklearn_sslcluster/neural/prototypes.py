@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -21,6 +23,8 @@ _MAX_ITER = 20
 # Sinkhorn's algorithm ends when the masses of prototypes are off by no larger a share.
 _MARGINAL_TOL = 1e-4
 _MOST_SINKHORN = 1000
+Find = Callable[[torch.Tensor], torch.Tensor]
+Own = Callable[[torch.Tensor, Find], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,7 @@ class PrototypeObjective(Objective):
 
     def loss(self, batch: Batch, network: nn.ModuleDict) -> torch.Tensor:
         first, second = (_unit(network["encoder"](view).float()) for view in self.views(batch.rows))
-        loss = self._of(first, second, batch.index)
+        loss = self._of(first, second, partial(self._own, batch, network))
         labeled = torch.nonzero(batch.codes >= 0).ravel()
         if len(labeled) > 1:
             Z = torch.cat([first[labeled], second[labeled]])
@@ -109,17 +113,28 @@ class PrototypeObjective(Objective):
             loss = loss + share * contrast(Z @ Z.T / self.settings.temperature, positives(batch.codes[labeled]))
         return loss
 
-    def _of(self, first: torch.Tensor, second: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    def _own(self, batch: Batch, network: nn.ModuleDict, values: torch.Tensor, find: Find) -> torch.Tensor:
+        """Values of the rows of a batch, out of those of all rows.
+
+        Of rows that are read as they are needed nothing is remembered: `find` says it of where they lie now.
+        """
+        if batch.index is not None:
+            return values[batch.index]
+        with torch.no_grad():
+            return find(_unit(network["encoder"](batch.rows).float()))
+
+    def _of(self, first: torch.Tensor, second: torch.Tensor, own: Own) -> torch.Tensor:
         raise NotImplementedError
 
 
 class ClusteredViews(PrototypeObjective):
     """DeepCluster-v2: both views are to fall to the cluster of their row, in every head."""
 
-    def _of(self, first: torch.Tensor, second: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    def _of(self, first: torch.Tensor, second: torch.Tensor, own: Own) -> torch.Tensor:
         Z, losses = torch.cat([first, second]), []
         for head in range(len(self.settings.n_prototypes)):
-            prototypes, codes = getattr(self, f"prototypes_{head}"), getattr(self, f"codes_{head}")[index]
+            prototypes = getattr(self, f"prototypes_{head}")
+            codes = own(getattr(self, f"codes_{head}"), partial(_nearest, prototypes))
             losses.append(nn.functional.cross_entropy(Z @ prototypes.T / self.settings.temperature, codes.repeat(2)))
         return torch.stack(losses).mean()
 
@@ -134,8 +149,8 @@ class SeveralPrototypes(PrototypeObjective):
         super().start(embedding)
         scores = _unit(embedding) @ self.prototypes_0.detach().T
         # A row for all but one prototype would leave nothing to tell it from.
-        n_positives = max(1, min(self.settings.n_positives, scores.shape[1] - 1))
-        self.register_buffer("nearest", scores.topk(n_positives, dim=1).indices)
+        self.n_positives = max(1, min(self.settings.n_positives, scores.shape[1] - 1))
+        self.register_buffer("nearest", scores.topk(self.n_positives, dim=1).indices)
 
     def _hold(self, head: int, prototypes: torch.Tensor, codes: torch.Tensor) -> None:
         self.prototypes_0 = nn.Parameter(prototypes)
@@ -144,9 +159,11 @@ class SeveralPrototypes(PrototypeObjective):
         with torch.no_grad():
             return (_unit(embedding) @ _unit(self.prototypes_0).T).argmax(dim=1)
 
-    def _of(self, first: torch.Tensor, second: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        scores = torch.cat([first, second]) @ _unit(self.prototypes_0).T / self.settings.temperature
-        return separated_loss(scores, self.nearest[index].repeat(2, 1)).mean()
+    def _of(self, first: torch.Tensor, second: torch.Tensor, own: Own) -> torch.Tensor:
+        prototypes = _unit(self.prototypes_0)
+        scores = torch.cat([first, second]) @ prototypes.T / self.settings.temperature
+        nearest = own(self.nearest, lambda unit: (unit @ prototypes.T).topk(self.n_positives, dim=1).indices)
+        return separated_loss(scores, nearest.repeat(2, 1)).mean()
 
 
 def separated_loss(scores: torch.Tensor, nearest: torch.Tensor) -> torch.Tensor:
@@ -189,7 +206,7 @@ class SwappedPrediction(PrototypeObjective):
             self.potentials.copy_(plan.column_potentials)
             return (scores + plan.column_potentials).argmax(dim=1)
 
-    def _of(self, first: torch.Tensor, second: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    def _of(self, first: torch.Tensor, second: torch.Tensor, own: Own) -> torch.Tensor:
         scores = [Z @ _unit(self.prototypes_0).T for Z in (first, second)]
         with torch.no_grad():
             codes = [torch.softmax(s / self.settings.epsilon + self.potentials, dim=1) for s in scores]
@@ -210,6 +227,10 @@ def find_prototypes(
     centers = torch.as_tensor(model.cluster_centers_, dtype=unit.dtype, device=unit.device)
     codes = torch.as_tensor(model.labels_, dtype=torch.int64, device=unit.device)
     return _unit(centers), codes
+
+
+def _nearest(prototypes: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
+    return (unit @ prototypes.T).argmax(dim=1)
 
 
 def _unit(Z: torch.Tensor) -> torch.Tensor:
