@@ -150,7 +150,7 @@ class RemembersEnd(PrototypeClustering):
     def _reached(self, task, trained, phase, prototypes):
         reached = super()._reached(task, trained, phase, prototypes)
         if phase is None:
-            self.at_end = self._apply(reached.layers, task.Z) @ prototypes.T
+            self.at_end = self._apply(reached.layers, task.table.whole) @ prototypes.T
         return reached
 
 
