@@ -24,6 +24,7 @@ from sklearn_sslcluster.deep import (
     DeepKMeans,
     NeighborEmbeddingClustering,
     NetworkSettings,
+    PrototypeClustering,
 )
 from sklearn_sslcluster.engine import RowBlocks, ShuffledRows
 from sklearn_sslcluster.labels import encode_partial_labels
@@ -36,6 +37,7 @@ FEW = {"max_pretrain_epochs": 5, "max_epochs": 5, "n_init": 5}
 MODELS = {
     "DeepEmbeddedClustering": DeepEmbeddedClustering(CENTERS, **FEW, **SETTINGS),
     "DeepKMeans": DeepKMeans(CENTERS, **FEW, **SETTINGS),
+    "PrototypeClustering": PrototypeClustering(CENTERS, **FEW, **SETTINGS),
     "NeighborEmbeddingClustering": NeighborEmbeddingClustering(CENTERS, max_epochs=20, **SETTINGS),
     "ContrastiveEncoder": ContrastiveEncoder(16, max_epochs=5, **SETTINGS),
 }
