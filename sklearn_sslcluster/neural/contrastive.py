@@ -57,7 +57,7 @@ class NTXent(ViewObjective):
         scores = Z @ (Z / self.temperature).T
         if (batch.codes >= 0).any():
             return contrast(scores, positives(batch.codes))
-        # Without labels the other view is the only positive, which takes half the time.
+        # Without labels the other view is the only positive.
         other = torch.arange(len(Z), device=Z.device).roll(len(batch.codes))
         return nn.functional.cross_entropy(scores.fill_diagonal_(-torch.inf), other)
 

@@ -56,13 +56,14 @@ def from_first(values: Any) -> Any:
     return box[0]
 
 
-def averaged(value: float) -> float:
-    """Mean over the processes."""
+def averaged(value: float, n_rows: int) -> float:
+    """Mean over the processes of a mean over the rows that each has seen."""
     if n_processes() == 1:
         return value
     gathered: list[Any] = [None] * n_processes()
-    distributed.all_gather_object(gathered, value)
-    return float(np.mean(gathered))
+    distributed.all_gather_object(gathered, (value, n_rows))
+    values, weights = zip(*gathered, strict=True)
+    return float(np.average(values, weights=weights))
 
 
 def summed(values: torch.Tensor) -> torch.Tensor:

@@ -375,7 +375,8 @@ class Trainer:
         # What follows the rows and not the gradients, as batch normalization does, has seen a share of them only.
         agree(self.network)
         agree(phase.objective)
-        entry = {"epoch": float(self.epoch), "train_loss": averaged(float(net.history[-1]["train_loss"]))}
+        n_rows = sum(net.history[-1, "batches", :, "train_batch_size"])
+        entry = {"epoch": float(self.epoch), "train_loss": averaged(float(net.history[-1]["train_loss"]), n_rows)}
         monitored = entry["train_loss"]
         if self.valid_rows is not None and phase.hold_out:
             monitored = entry["valid_loss"] = from_first(float(net.history[-1]["valid_loss"]))

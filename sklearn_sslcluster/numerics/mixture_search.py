@@ -37,6 +37,11 @@ _DENSE_BYTES = 2**28
 Score = Callable[[MixtureFit], float]
 
 
+def own_objective(fit: MixtureFit) -> float:
+    """What expectation-maximization raises."""
+    return fit.objective
+
+
 @dataclass(frozen=True)
 class MixtureTask:
     """What is searched, and how.
@@ -67,7 +72,7 @@ class MixtureTask:
     max_iter: int = 200
     tol: float = 1e-4
     init: str = "ss-kmeans"
-    score: Score = lambda fit: fit.objective
+    score: Score = own_objective
     moves: bool = True
     axes: np.ndarray | None = None
 
@@ -131,7 +136,7 @@ def best_of_starts(
     seeds = random_state.randint(np.iinfo(np.int32).max, size=task.n_init if n_novel else 1)
     first = []
     # The score may hold more than a start needs.
-    shared = (replace(task, problem=task.problem.on_sample(), score=_no_score), n_novel)
+    shared = (replace(task, problem=task.problem.on_sample(), score=own_objective), n_novel)
     for fit in run_starts(_first_run, shared, seeds):
         first.append(fit)
         if on_step is not None and on_step(fit.mixture, fit.objective):
@@ -143,10 +148,6 @@ def best_of_starts(
 def _first_run(shared: tuple[MixtureTask, int], number: int, seed: int) -> MixtureFit:
     task, n_novel = shared
     return task.run(start_mixture(task, n_novel, number, seed), _SHORT_ITER)
-
-
-def _no_score(fit: MixtureFit) -> float:
-    return fit.objective
 
 
 def best_fits(fits: list[MixtureFit], score: Score, n_best: int = 1) -> list[MixtureFit]:
