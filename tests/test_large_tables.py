@@ -316,7 +316,13 @@ def test_batches_of_one_row_a_cluster_need_all_rows(blobs):
         ContrastiveEncoder(sampler="one-per-cluster").fit(da.from_array(blobs[0], chunks=(50, 5)))
 
 
-@pytest.mark.parametrize("model", MODELS[:4], ids=lambda model: type(model).__name__)
+@pytest.mark.parametrize("model", MODELS[:2], ids=lambda model: type(model).__name__)
+def test_score_of_a_dask_array_is_that_in_memory(model, blobs):
+    model = clone(model).fit(blobs[0])
+    assert model.score(da.from_array(blobs[0], chunks=(50, 5))) == pytest.approx(model.score(blobs[0]))
+
+
+@pytest.mark.parametrize("model", MODELS[2:4], ids=lambda model: type(model).__name__)
 def test_scores_need_rows_in_memory(model, blobs):
     model = clone(model).fit(blobs[0])
     with pytest.raises(TypeError, match="takes rows to score in memory"):

@@ -16,8 +16,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 
 from .. import neural
-from ..base import BaseCenterEstimator, lazily, refuse_dask
-from ..engine import RowBlocks, fit_progress
+from ..base import BaseCenterEstimator, lazily
+from ..engine import DaskRows, RowBlocks, blocks_of, fit_progress
 from ..labels import UNLABELED, PartialLabels, decode, warn_user
 from ..numerics import (
     CenterProblem,
@@ -215,13 +215,10 @@ class BaseDeepClustering(BatchwiseMixin, BaseCenterEstimator):
         return out
 
     def _represent(self, X: Any) -> np.ndarray:
-        return self._embed(X)
-
-    def score(self, X: Any, y: Any = None) -> float:
-        refuse_dask(self, X, "rows to score")
-        return super().score(X, y)
-
-    score.__doc__ = BaseCenterEstimator.score.__doc__
+        if not isinstance(X, DaskRows):
+            return self._embed(X)
+        scale = {"mean_": self.mean_, "scale_": self.scale_}
+        return neural.map_standardized(blocks_of(X), self._applier(self.encoder_layers_), scale)
 
     @lazily
     def predict_proba(self, X: Any) -> np.ndarray:

@@ -41,7 +41,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "samplers": ["OnePerCluster", "RandomBatches", "check_sampler", "collision_rate"],
         "settings": ["NetworkSettings", "OptimizerSettings"],
         "sorting": ["soft_permutation", "soft_sort"],
-        "tables": ["TrainingTable", "measure", "table_in_memory", "training_table"],
+        "tables": ["TrainingTable", "map_standardized", "measure", "table_in_memory", "training_table"],
         "training": ["Trainer"],
         "variational": [
             "ColumnLikelihood",

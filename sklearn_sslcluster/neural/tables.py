@@ -84,7 +84,14 @@ class TrainingTable:
         """What a function makes of the standardized rows of the whole table; where these are read, on disk."""
         if self.stream is None:
             return function(self.whole)
-        return on_disk(self.whole, _of_standardized, (function, self.scale))
+        return map_standardized(self.whole, function, self.scale)
+
+
+def map_standardized(
+    source: RowBlocks | DaskBlocks, function: Callable[[np.ndarray], np.ndarray], scale: dict[str, np.ndarray]
+) -> np.ndarray:
+    """What a function makes of standardized rows that are read, on disk; `scale` are ``mean_`` and ``scale_``."""
+    return on_disk(source, _of_standardized, (function, scale))
 
 
 def training_table(X: Any, labels: PartialLabels, seed: int) -> TrainingTable:
