@@ -372,6 +372,39 @@ def test_every_optimizer_lowers_the_loss(rows, name, lr):
     assert losses[-1] < 0.9 * losses[0]
 
 
+@pytest.mark.parametrize(
+    ("name", "plain"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD)]
+)
+def test_training_takes_the_steps_of_a_plain_loop_of_torch(rows, name, plain):
+    settings = neural.OptimizerSettings(name, lr=1e-2, weight_decay=0.1, max_grad_norm=None)
+    momentum = {"momentum": settings.momentum} if name == "sgd" else {}
+    trained = make_trainer(rows, optimizer=settings, batch_size=N_ROWS).train(
+        [neural.Phase("only", neural.Reconstruction(), 5)]
+    )
+    network, X = make_network(), torch.as_tensor(rows, dtype=torch.float32)
+    optimizer = plain(network.parameters(), lr=1e-2, weight_decay=0.1, foreach=False, **momentum)
+    for _ in range(5):
+        optimizer.zero_grad()
+        nn.functional.mse_loss(network["decoder"](network["encoder"](X)), X).backward()
+        optimizer.step()
+    expected = network.state_dict()
+    for key, values in weights_of(trained).items():
+        assert_allclose(values, expected[key].numpy(), rtol=1e-3, atol=1e-4, err_msg=key)
+
+
+def test_dropout_is_on_in_steps_and_off_for_held_out_rows(rows):
+    modes = []
+
+    class Modes(neural.Reconstruction):
+        def loss(self, batch, network):
+            modes.append((self.training, {module.training for module in network.modules()}))
+            return super().loss(batch, network)
+
+    make_trainer(rows, validation_share=0.25).train([neural.Phase("only", Modes(), 2, refresh_every=1)])
+    assert all(own == {is_training} for is_training, own in modes)
+    assert [is_training for is_training, _ in modes] == 2 * [True, True, True, False]
+
+
 def test_weight_decay_reaches_the_optimizer(rows):
     sizes = []
     for decay in (0.0, 10.0):

@@ -10,6 +10,7 @@ import copy
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from math import cos, pi
 from pathlib import Path
 from pickle import UnpicklingError
@@ -97,17 +98,15 @@ class _Net(NeuralNet):
             self.further_optimizers.append(self.optimizer(*parameters, **{**settings, "lr": lr}))
         return self
 
-    @property
-    def has_weights(self) -> bool:
-        """Whether there is anything to learn by gradients."""
+    @cached_property
+    def learned(self) -> list[tuple[str, nn.Parameter]]:
+        """What the optimizers of the phase change: weights of network and objective."""
         # A list: an interrupt while a generator is closed would be lost.
-        return bool(list(super().get_all_learnable_params()))
+        return list(super().get_all_learnable_params())
 
     def get_all_learnable_params(self) -> Any:
         """Those of network and objective; one without entries where there are none, which optimizers refuse."""
-        if self.has_weights:
-            return super().get_all_learnable_params()
-        return iter([("nothing", nn.Parameter(torch.zeros(0)))])
+        return iter(self.learned or [("nothing", nn.Parameter(torch.zeros(0)))])
 
     @property
     def optimizers(self) -> list[torch.optim.Optimizer]:
@@ -141,7 +140,7 @@ class _Net(NeuralNet):
         self._set_training(True)
         with self.trainer.precision():
             loss = self.criterion_.loss(batch, self.module_)
-        if self.has_weights:
+        if self.learned:
             (self.trainer.share * loss).backward()
         return {"loss": loss.detach(), "y_pred": None}
 
@@ -149,6 +148,11 @@ class _Net(NeuralNet):
         self._set_training(False)
         with torch.no_grad(), self.trainer.precision():
             return {"loss": self.criterion_.loss(batch, self.module_), "y_pred": None}
+
+    def _set_training(self, training: bool = True) -> None:
+        # All modules hang on these two; going through them takes as long as a step of a small network.
+        if self.module_.training != training or self.criterion_.training != training:
+            super()._set_training(training)
 
     def check_data(self, X: Any, y: Any = None) -> None:
         """Rows come from the trainer."""
@@ -315,7 +319,7 @@ class Trainer:
         optimizer = self.settings.optimizer.checked()
         lr = _learning_rates(phase, optimizer.lr)[0]
         # Numbers of numpy, as a search may give them, would make a checkpoint that cannot be read safely.
-        extra: dict[str, Any] = {"weight_decay": float(optimizer.weight_decay)}
+        extra: dict[str, Any] = {"weight_decay": float(optimizer.weight_decay), "fused": True}
         if optimizer.name == "sgd":
             extra["momentum"] = float(optimizer.momentum)
         callbacks: list[Any] = [("watch", _Watch(self, phase))]
