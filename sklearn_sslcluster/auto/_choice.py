@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Weight of the agreement with the other candidates beside the accuracy on hidden classes.
+# Weight of the agreement with the other candidates beside the accuracy on hidden classes in one trial; it falls with
+# the root of the number of trials, as the error of their mean does.
 _AGREEMENT = 0.3
-# Candidates so much behind the best are not kept, however few there are.
-_TOO_FAR = 0.1
-_MOST_KEPT = 3
-# Each that is kept has so much less of a vote than the one before: where all three differ, the best decides.
+# Votes fall by the factor e with so much less strength; whose would be less than this share of the best's has none.
+_SOFTNESS, _LEAST_VOTE = 0.03, 0.2
+_MOST_KEPT = 7
+# Each that is kept has so much less of a vote than an equal one before it: where all differ, the first decides.
 _LESS = 0.01
 
 
@@ -52,7 +53,8 @@ class Evidence:
         """What candidates are ranked by; -inf where the fit failed."""
         strength = self.means()
         if selection == "robust":
-            strength = strength + _AGREEMENT * np.nan_to_num(self.agreement) + self.stability
+            weight = _AGREEMENT / np.sqrt(max(int(np.isfinite(self.scores).sum(axis=1).max(initial=0)), 1))
+            strength = strength + weight * np.nan_to_num(self.agreement) + self.stability
         return np.where(np.isfinite(self.agreement), strength, -np.inf)
 
 
@@ -70,8 +72,7 @@ def choose(evidence: Evidence, alive: np.ndarray, selection: str, *, consensus: 
     strengths = evidence.strengths(selection)
     order = alive[np.argsort(-strengths[alive], kind="stable")]
     order = order[np.isfinite(strengths[order])]
-    kept = order[:1]
-    if consensus:
-        kept = order[strengths[order] >= strengths[order[0]] - _TOO_FAR][:_MOST_KEPT]
-    weights = 1 - _LESS * np.arange(len(kept))
-    return kept, weights / weights.sum()
+    votes = np.exp((strengths[order] - strengths[order[:1]]) / _SOFTNESS)
+    n_kept = min(int((votes >= _LEAST_VOTE).sum()), _MOST_KEPT) if consensus else 1
+    weights = votes[:n_kept] * (1 - _LESS * np.arange(n_kept))
+    return order[:n_kept], weights / weights.sum()

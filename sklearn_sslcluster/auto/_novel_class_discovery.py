@@ -21,7 +21,7 @@ from ._count import CountSettings, count_novel
 from ._leaderboard import LeaderboardMixin
 from ._members import fit_member
 from ._search import Clock, Findings, Sample, SearchSettings, estimate_known_share, explore, row_sample, settle_case
-from ._trials import FIT_ERRORS, Trial, make_trials, n_hidden_in
+from ._trials import FIT_ERRORS, Trial, make_trials, numbers_hidden
 from ._voting import VotingMixin
 
 _FEWEST_FOR_CHOICE = 12
@@ -59,12 +59,13 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
         Candidates are ranked by the accuracy on hidden classes and, to a lesser degree, by their agreement with the
         others on the unlabeled rows; or by the accuracy alone.
     consensus : bool, default=True
-        Keep up to three candidates that come close to the best, and let them vote. Otherwise the best one is kept.
+        Keep up to seven candidates that come close to the best, and let them vote, the better ones with more weight.
+        Otherwise the best one is kept.
     n_splits : int, default=8
-        Trials at most, each of which hides other known classes. All candidates get three, the better two fifths (at
+        Trials at most, each of which hides other known classes. All candidates get four, the better three fifths (at
         least five) the others.
     n_hidden : int, default=None
-        Known classes hidden in a trial; None for half of them, rounded up, but at least two.
+        Known classes hidden in a trial; None for half of them, rounded up, but at least two, and all but one in turn.
     time_budget : float, default=None
         Seconds after which no further trial begins: a quarter for the counting, half for the first fits. At least one
         candidate is fitted, and the best one once more to all rows, whatever that takes. Answers then depend on the
@@ -149,11 +150,14 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
 
     *Choice.* Candidates are ranked by
 
-    .. math:: \\text{mean accuracy on hidden classes} + 0.3 \\times \\text{mean adjusted Rand index with the others}
+    .. math::
+        s = \\text{mean accuracy on hidden classes}
+            + \\frac{0.3}{\\sqrt{n_\\text{trials}}} \\times \\text{mean adjusted Rand index with the others}
 
     where the second term looks at the partitions of the unlabeled rows: what several methods agree on is seldom wrong.
     If fewer than three classes are known, or there are no trials, the agreement of a partition with that of the same
-    candidate on 70 % of the rows is added. Up to three candidates within 0.1 of the best are kept.
+    candidate on 70 % of the rows is added. The votes of candidates are in proportion to :math:`e^{s / 0.03}`; up to
+    seven are kept, as long as they have at least a fifth of the votes of the best.
 
     *Number of classes.* Rows are embedded by t-SNE, in their columns and in a metric learned from the visible classes,
     and counted in the embedding by the Bayesian information criterion of a mixture and by the silhouette of k-means:
@@ -307,7 +311,7 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
         return Sample(X[rows], codes, case, share, n_free, len(X) - n_free)
 
     def _make_trials(self, sample: Sample, random_state: np.random.RandomState) -> list[Trial]:
-        n_hidden = n_hidden_in(sample.n_known, self.n_hidden)
+        n_hidden = numbers_hidden(sample.n_known, self.n_hidden)
         if not sample.free.any() or (~sample.free).sum() < _FEWEST_FOR_CHOICE:
             return []
         return make_trials(sample.codes, n_hidden, self.n_splits, sample.masked_share, random_state)
@@ -320,7 +324,9 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
             n_wanted = labels.n_known + self._n_novel_wanted(labels)
             return n_wanted, {"n_clusters_interval_": (n_wanted, n_wanted), "n_clusters_votes_": {}}
         ks = self._candidates(labels.n_known)
-        clock, some = settings.clock, trials[:_MOST_COUNTING_TRIALS]
+        # Where a metric can be learned from more than one class.
+        fewest = min((len(trial.hidden) for trial in trials), default=0)
+        clock, some = settings.clock, [trial for trial in trials if len(trial.hidden) == fewest][:_MOST_COUNTING_TRIALS]
         quick = clock.budget is not None and clock.budget < _QUICK
         how = CountSettings(sample.unlabeled, ks[-1] - labels.n_known, settings.seed, quick)
         has_time = None if clock.budget is None else partial(clock.allows, _LEFT_AFTER_COUNTING * clock.budget)

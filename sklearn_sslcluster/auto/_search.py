@@ -20,7 +20,7 @@ from ._trials import Outcome, Trial, agreement, run_all
 _LARGEST_NOVEL_SHARE = 0.03
 _SHRINKAGE = 0.2
 # Trials that all candidates get, and how many of the candidates get the rest.
-_FIRST_TRIALS, _KEPT_SHARE, _FEWEST_KEPT = 3, 0.4, 5
+_FIRST_TRIALS, _KEPT_SHARE, _FEWEST_KEPT = 4, 0.6, 5
 # Share of the rows on which the stability of a partition is looked at.
 _RESAMPLED = 0.7
 _FEW_KNOWN = 3

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, islice, zip_longest
 from math import comb
 from typing import Any
 
@@ -77,10 +79,11 @@ class Outcome:
         )
 
 
-def n_hidden_in(n_known: int, n_hidden: int | None) -> int:
-    """Known classes that a trial hides; by default half of them, rounded up, at least two, one less than there are.
+def numbers_hidden(n_known: int, n_hidden: int | None) -> list[int]:
+    """How many known classes trials hide in turn: by default half of them, rounded up, and all but one.
 
-    Two known classes are both hidden: with one there is nothing to tell it from.
+    Half of the classes leave more to learn a metric from, all but one more to tell apart. Two known classes are both
+    hidden: with one there is nothing to tell it from.
 
     Raises
     ------
@@ -88,16 +91,16 @@ def n_hidden_in(n_known: int, n_hidden: int | None) -> int:
         If `n_hidden` leaves no class visible.
     """
     if n_known <= 1 or (n_hidden is None and n_known == _FEWEST_HIDDEN):
-        return n_known
+        return [n_known]
     if n_hidden is None:
-        return min(max((n_known + 1) // 2, _FEWEST_HIDDEN), n_known - 1)
+        return sorted({max((n_known + 1) // 2, _FEWEST_HIDDEN), n_known - 1})
     if n_hidden >= n_known:
         raise ValueError(f"n_hidden={n_hidden} leaves none of the {n_known} known classes visible.")
-    return n_hidden
+    return [n_hidden]
 
 
 def make_trials(
-    codes: np.ndarray, n_hidden: int, n_trials: int, masked_share: float, random_state: np.random.RandomState
+    codes: np.ndarray, n_hidden: Sequence[int], n_trials: int, masked_share: float, random_state: np.random.RandomState
 ) -> list[Trial]:
     """Trials on the labeled rows alone, each of which hides other classes.
 
@@ -108,7 +111,8 @@ def make_trials(
     ----------
     codes : ndarray of shape (n_rows,)
         Known classes, ``UNLABELED`` elsewhere.
-    n_hidden : int
+    n_hidden : sequence of int
+        Classes to hide, in turn.
     n_trials : int
         At most; there may be fewer combinations.
     masked_share : float
@@ -121,8 +125,9 @@ def make_trials(
     if len(known) < _FEWEST_HIDDEN:
         return []
     trials = []
-    folds = hidden_class_folds(codes, n_hidden, min(n_trials, comb(len(known), n_hidden)), random_state)
-    for hidden in folds:
+    folds = [hidden_class_folds(codes, n, min(n_trials, comb(len(known), n)), random_state) for n in n_hidden]
+    in_turn = (hidden for hidden in chain(*zip_longest(*folds)) if hidden is not None)
+    for hidden in islice(in_turn, n_trials):
         visible = np.setdiff1d(known, hidden)
         place = np.full(int(known.max()) + 1, UNLABELED)
         place[visible] = np.arange(len(visible))
