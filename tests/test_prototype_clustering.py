@@ -160,16 +160,16 @@ def test_rows_of_two_atoms_keep_both_if_two_prototypes_are_positives():
     X = atoms[pairs].sum(axis=1) + 0.3 * rng.randn(800, 16)
     truth = np.zeros((800, 8))
     truth[np.arange(800)[:, None], pairs] = 1
-    recall = []
-    for n_positives in (1, 2):
-        model = RemembersEnd(
-            8, assignment="multi", n_positives=n_positives, n_prototypes=8, max_epochs=60, tol=None, random_state=0
-        ).fit(X)
+    recall = np.zeros((2, 4))
+    for i, seed in np.ndindex(recall.shape):
+        settings = {"n_positives": i + 1, "n_prototypes": 8, "max_epochs": 60, "tol": None}
+        model = RemembersEnd(8, assignment="multi", **settings, random_state=seed).fit(X)
         found = np.zeros((800, 8))
         found[np.arange(800)[:, None], model.at_end.argsort(axis=1)[:, -2:]] = 1
         shared = found.T @ truth
-        recall.append(shared[linear_sum_assignment(-shared)].sum() / truth.sum())
-    assert recall[1] > recall[0] + 0.05
+        recall[i, seed] = shared[linear_sum_assignment(-shared)].sum() / truth.sum()
+    # A single seed gains from -0.02 to 0.2.
+    assert recall[1].mean() > recall[0].mean() + 0.03
 
 
 # Joining
