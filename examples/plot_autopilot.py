@@ -50,8 +50,8 @@ plt.show()
 # %%
 # What came of it
 # ---------------
-# Four counters say how many digits there are. In the trials it was seen how wrong each of them tends to be; that decides
-# how much its answer counts. Where they disagree, the interval says so.
+# Four counters say how many digits there are. In the trials it was seen how wrong each of them tends to be; that
+# decides how much its answer counts. Where they disagree, the interval says so.
 
 for counter, (answer, error, share) in model.n_clusters_votes_.items():
     print(f"{counter:22} {answer} classes, {error:.0%} off in the trials, {share:.0%} of the votes")

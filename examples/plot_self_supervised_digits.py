@@ -51,9 +51,10 @@ for name, result in results.items():
 # %%
 # Ahead while labels are few
 # --------------------------
-# Lines are means over the draws, bands their standard deviation. With a few labels a digit, what ``PrototypeClustering``
-# has learned is worth a lot. With all of them pixels are better: an embedding leaves something out, and labels tell what
-# matters. The contrast gains little over pixels here. What it was asked is which image is which, not which digit.
+# Lines are means over the draws, bands their standard deviation. With a few labels a digit, what
+# ``PrototypeClustering`` has learned is worth a lot. With all of them pixels are as good: an embedding leaves something
+# out, and labels tell what matters. The contrast gains nothing over pixels here. What it was asked is which image is
+# which, not which digit.
 
 figure, ax = plt.subplots(figsize=(7, 4.5), layout="constrained")
 colors = ["0.3", "#1f77b4", "#b34700"]
