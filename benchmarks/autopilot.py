@@ -319,8 +319,7 @@ def main() -> None:
         published_table(splits, options.seeds, options.n_jobs)
     if "random" in options.tables:
         found = random_tables(options.data, options.keel)
-        names = options.only or found
-        random_split_table({name: found[name] for name in found if name in names}, options.splits, options.n_jobs)
+        random_split_table({name: found[name] for name in options.only or found}, options.splits, options.n_jobs)
     if "planted" in options.tables:
         planted_table(options.seeds, options.n_jobs)
     if "time" in options.tables:

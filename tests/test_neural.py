@@ -389,10 +389,11 @@ def test_training_takes_the_steps_of_a_plain_loop_of_torch(rows, name, plain):
         optimizer.step()
     expected = network.state_dict()
     for key, values in weights_of(trained).items():
-        assert_allclose(values, expected[key].numpy(), rtol=1e-3, atol=1e-4, err_msg=key)
+        # A hundredth of one step: sums in another order, which Adam makes larger where gradients nearly vanish.
+        assert_allclose(values, expected[key].numpy(), rtol=0, atol=1e-4, err_msg=key)
 
 
-def test_dropout_is_on_in_steps_and_off_for_held_out_rows(rows):
+def test_modules_are_in_training_mode_in_steps_and_not_for_held_out_rows(rows):
     modes = []
 
     class Modes(neural.Reconstruction):

@@ -168,8 +168,8 @@ def test_rows_of_two_atoms_keep_both_if_two_prototypes_are_positives():
         found[np.arange(800)[:, None], model.at_end.argsort(axis=1)[:, -2:]] = 1
         shared = found.T @ truth
         recall[i, seed] = shared[linear_sum_assignment(-shared)].sum() / truth.sum()
-    # A single seed gains from -0.02 to 0.2.
-    assert recall[1].mean() > recall[0].mean() + 0.03
+    # Single seeds gain much, or nothing.
+    assert recall[1].mean() > recall[0].mean() + 0.05
 
 
 # Joining

@@ -53,7 +53,8 @@ class Evidence:
         """What candidates are ranked by; -inf where the fit failed."""
         strength = self.means()
         if selection == "robust":
-            weight = _AGREEMENT / np.sqrt(max(int(np.isfinite(self.scores).sum(axis=1).max(initial=0)), 1))
+            n_trials = int(np.isfinite(self.scores).any(axis=0).sum())
+            weight = _AGREEMENT / np.sqrt(max(n_trials, 1))
             strength = strength + weight * np.nan_to_num(self.agreement) + self.stability
         return np.where(np.isfinite(self.agreement), strength, -np.inf)
 

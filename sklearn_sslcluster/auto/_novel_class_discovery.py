@@ -324,7 +324,7 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
             n_wanted = labels.n_known + self._n_novel_wanted(labels)
             return n_wanted, {"n_clusters_interval_": (n_wanted, n_wanted), "n_clusters_votes_": {}}
         ks = self._candidates(labels.n_known)
-        # Where a metric can be learned from more than one class.
+        # Those that leave the most classes to learn a metric from.
         fewest = min((len(trial.hidden) for trial in trials), default=0)
         clock, some = settings.clock, [trial for trial in trials if len(trial.hidden) == fewest][:_MOST_COUNTING_TRIALS]
         quick = clock.budget is not None and clock.budget < _QUICK

@@ -80,7 +80,7 @@ class Outcome:
 
 
 def numbers_hidden(n_known: int, n_hidden: int | None) -> list[int]:
-    """How many known classes trials hide in turn: by default half of them, rounded up, and all but one.
+    """How many known classes trials hide in turn: by default half of them, but at least two, and all but one.
 
     Half of the classes leave more to learn a metric from, all but one more to tell apart. Two known classes are both
     hidden: with one there is nothing to tell it from.
