@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from numpy.testing import assert_array_equal
+from scipy.spatial.distance import cdist
 from torch import nn
 
 from sklearn_sslcluster import neural
@@ -69,3 +70,13 @@ class Log(neural.Reconstruction):
             self.heard.append(f"train {self.name}")
         (self.trained if self.training else self.monitored).append(batch.index.tolist())
         return super().loss(batch, network)
+
+
+def target_by_formula(Z, centers, codes, alpha=1.0):
+    """(target, soft assignment) of rows of an embedding, the target one-hot where the code is known."""
+    q = (1 + cdist(Z, centers, "sqeuclidean") / alpha) ** (-(alpha + 1) / 2)
+    q /= q.sum(axis=1, keepdims=True)
+    p = q**2 / q.sum(axis=0)
+    p /= p.sum(axis=1, keepdims=True)
+    p[codes >= 0] = np.eye(len(centers))[codes[codes >= 0]]
+    return p, q
