@@ -521,6 +521,7 @@ def test_by_default_the_method_is_chosen_and_the_report_says_why(table, capsys):
     out = capsys.readouterr().out
     assert "chosen among" in out
     assert "k-means" in out
+    assert re.search(r"vote of each counter: .*silhouette in columns 4 \(\d+%\)", out.replace("\n  ", " "))
     found = result("labeled.csv")
     assert found["segment_discovered"].nunique() == 4
     found.drop(columns=["segment_discovered", "is_novel"]).to_csv("plain.csv", index=False)

@@ -325,6 +325,24 @@ def test_works_at_the_end_of_a_pipeline_without_labels(blobs):
     assert len(model[-1].hidden_classes_) == 0
 
 
+def test_without_a_consensus_the_simplest_of_near_ties_is_kept():
+    """The paired differences of the second to the best are 0.03, -0.01, 0: 0.007 in the mean, standard error 0.012."""
+    best = np.array([0.9, 0.8, 0.7])
+    scores = np.array([best - [0.04, 0.03, 0.05], best - [0.03, -0.01, 0], best, best - [0.0, 0.01, 0]])
+    evidence = Evidence(scores, np.zeros(4), np.zeros(4))
+    kept, weights = choose(evidence, np.arange(4), "robust", consensus=False)
+    assert (kept.tolist(), weights.tolist()) == ([1], [1.0])
+    # The same difference in every trial is no accident, and a large one is not excused by an error as large.
+    for off in (best - 0.005, best - [0.2, 0, 0]):
+        evidence = Evidence(np.array([off, best]), np.zeros(2), np.zeros(2))
+        assert choose(evidence, np.arange(2), "robust", consensus=False)[0].tolist() == [1]
+
+
+def test_without_trials_agreement_decides_whatever_is_asked():
+    evidence = Evidence(np.empty((2, 0)), np.array([0.2, 0.3]), np.zeros(2))
+    assert choose(evidence, np.arange(2), "hidden-classes", consensus=True)[0].tolist() == [1, 0]
+
+
 @pytest.mark.parametrize("n_known", [1, 2])
 def test_few_known_classes_are_warned_of(blobs, n_known):
     X, _, y_true = blobs
@@ -336,7 +354,9 @@ def test_few_known_classes_are_warned_of(blobs, n_known):
 
 def test_time_budget_leaves_an_answer(blobs):
     X, y, _ = blobs
-    model = quick(n_clusters=6, time_budget=1e-6).fit(X, y)
+    with pytest.warns(UserWarning, match="time_budget=1e-06 left no time to hide known classes"):
+        model = quick(n_clusters=6, time_budget=1e-6).fit(X, y)
+    assert (model.hidden_classes_, model.trial_scores_) == ([], [[], []])
     assert model.leaderboard_data_["weight"].tolist() == [1.0, 0.0]
     assert model.leaderboard_data_["trials"].tolist() == [0, 0]
     assert len(model.labels_) == len(X)
@@ -417,35 +437,6 @@ def test_no_trials_are_warned_of_though_many_classes_are_known(blobs):
     assert model.hidden_classes_ == []
 
 
-def test_a_model_that_is_none_is_refused_before_the_search(blobs):
-    X, y, _ = blobs
-    for earlier in (KMeans(2, n_init=1).fit(X), quick(n_clusters=6), quick(n_clusters=6).fit(X[:, :2], y)):
-        with pytest.raises(ValueError, match="init_from must be a model"):
-            quick(n_clusters=6).fit(X, y, init_from=earlier)
-
-
-class Stub:
-    """An earlier model."""
-
-    n_features_in_ = 3
-
-    def __init__(self, names, novel):
-        self.names, self.novel_classes_ = names, np.array(novel)
-
-    def predict(self, X):
-        return self.names[: len(X)]
-
-
-def test_names_never_collide(blobs):
-    """The earlier class 5 is what would be 4 now, and the earlier 4 is gone."""
-    X, y, _ = blobs
-    first = quick(n_clusters=6).fit(X, y)
-    now = first.predict(X[y < 0])
-    model = quick(n_clusters=6).fit(X, y, init_from=Stub(np.where(now == 4, 5, 0), [4, 5]))
-    assert sorted(model.novel_classes_.tolist()) == [4, 5]
-    np.testing.assert_array_equal(model.predict(X[y < 0]) == 5, now == 4)
-
-
 def test_a_candidate_that_fails_is_left_out(blobs):
     X, y, _ = blobs
     broken = NovelRowsClustering(clusterer=Broken())
@@ -482,8 +473,79 @@ def test_without_a_last_fit_there_is_a_leaderboard_only(blobs):
     X, y, _ = blobs
     model = quick(n_clusters=6, refit=False).fit(X, y)
     assert set(model.leaderboard_["candidate"]) == {"k-means", "ward"}
-    with pytest.raises(NotFittedError):
-        model.predict(X)
+    for call in (model.predict, model.rename_classes):
+        with pytest.raises(NotFittedError):
+            call(X)
+
+
+class Slow(KMeans):
+    """Takes three seconds, says the clock."""
+
+    clock = 0.0
+
+    def fit_predict(self, X, y=None, sample_weight=None):
+        Slow.clock += 3
+        return super().fit_predict(X)
+
+
+def test_what_does_not_fit_the_budget_is_left_to_the_quickest(blobs, monkeypatch):
+    """Both are equally good; the first of the list would be fitted once more to all rows, in three seconds."""
+    X, y, _ = blobs
+    candidates = [
+        ("slow", NovelRowsClustering(clusterer=Slow(n_init=1, random_state=0))),
+        ("ward", NovelRowsClustering()),
+    ]
+    monkeypatch.setattr("sklearn_sslcluster.auto._search.time.perf_counter", lambda: Slow.clock)
+    monkeypatch.setattr(Slow, "clock", 0.0)
+    model = quick(n_clusters=6, candidates=candidates, consensus=False, n_splits=1, time_budget=7).fit(X, y)
+    assert Slow.clock == 6
+    assert model.leaderboard_["candidate"].tolist() == ["ward", "slow"]
+    assert model.leaderboard_["chosen"].tolist() == [True, False]
+    assert model.leaderboard_["trials"].tolist() == [1, 1]
+    assert (model.leaderboard_["strength"] == model.leaderboard_["strength"][0]).all()
+
+
+class FailsOnAll(KMeans):
+    """Fails on the whole table, and not on the rows that candidates are compared on."""
+
+    def fit_predict(self, X, y=None, sample_weight=None):
+        if len(X) > 40:
+            raise ValueError("too many rows for me")
+        return super().fit_predict(X)
+
+
+def test_leaderboard_tells_who_votes_in_the_end(blobs):
+    X, y, _ = blobs
+    failing = NovelRowsClustering(clusterer=FailsOnAll(n_init=1, random_state=0))
+    model = quick(n_clusters=6, candidates=[("failing", failing), *QUICK], max_rows=80).fit(X, y)
+    board = model.leaderboard_.set_index("candidate")
+    assert board.index[-1] == "failing"
+    assert not board.loc["failing", "chosen"]
+    np.testing.assert_allclose(board["weight"][board["chosen"]], model.weights_)
+    assert board["weight"].sum() == pytest.approx(1)
+    assert board.loc["failing", "strength"] > 1
+    only = quick(n_clusters=6, candidates=[("failing", failing), *QUICK], max_rows=80, consensus=False).fit(X, y)
+    assert len(only.estimators_) == 1
+
+
+def test_leaderboard_has_the_scores_of_each_trial(blobs):
+    X, y, _ = blobs
+    model = quick(n_clusters=6, n_splits=3).fit(X, y)
+    board = model.leaderboard_
+    trials = board[["trial0_score", "trial1_score", "trial2_score"]].to_numpy()
+    np.testing.assert_array_equal(trials, model.trial_scores_)
+    np.testing.assert_allclose(trials.mean(axis=1), board["hidden_accuracy"])
+    np.testing.assert_allclose(trials.std(axis=1, ddof=1) / np.sqrt(3), board["se"])
+
+
+@pytest.mark.parametrize("n_novel", [0, 1])
+def test_no_new_class_and_a_single_one_are_possible_answers(n_novel):
+    X, y, y_true = make_partially_labeled_blobs(
+        200, n_known=4, n_novel=n_novel, labeled_fraction=0.5, n_features=3, random_state=0
+    )
+    model = quick(candidates=[("k-means", SemiSupervisedKMeans(n_init=2))]).fit(X, y)
+    assert len(model.novel_classes_) == n_novel
+    assert clustering_accuracy(y_true, model.labels_) > 0.95
 
 
 def test_best_estimator_is_a_pipeline_of_its_own(blobs):
@@ -505,19 +567,6 @@ def test_suggested_rows_name_the_classes_first(blobs):
         model.suggest_rows(0)
 
 
-def test_names_of_an_earlier_model_are_kept(blobs):
-    X, y, y_true = blobs
-    first = quick(n_clusters=6).fit(X, y)
-    first.rename_classes({4: 50, 5: 40})
-    # Fewer rows of the larger class: by size alone the names would change sides.
-    largest = np.flatnonzero(first.labels_ == 50)
-    rows = np.setdiff1d(np.arange(len(X)), largest[: len(largest) // 2 + 3])
-    second = quick(n_clusters=6).fit(X[rows], y[rows], init_from=first)
-    np.testing.assert_array_equal(second.labels_, first.labels_[rows])
-    assert set(second.novel_classes_) == {40, 50}
-    assert clustering_accuracy(y_true[rows], second.labels_) == 1
-
-
 def test_leaderboard_is_drawn(blobs):
     X, y, _ = blobs
     model = quick(n_clusters=6).fit(X, y)
@@ -536,3 +585,5 @@ def test_default_candidates_depend_on_the_case():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         default_candidates("mixed", n_features=100)
+    with pytest.raises(ValueError, match="unlabeled must be 'mixed' or 'novel', got 'auto'"):
+        default_candidates("auto")

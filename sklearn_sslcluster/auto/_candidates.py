@@ -75,6 +75,11 @@ def default_candidates(
     candidates : list of (str, Pipeline, dict)
         Name, pipeline, and grid of parameters. The list, changed, can be given as ``candidates``.
 
+    Raises
+    ------
+    ValueError
+        If `unlabeled` is neither.
+
     See Also
     --------
     NovelClassDiscovery : Compares them.
@@ -85,6 +90,8 @@ def default_candidates(
     >>> [name for name, pipeline, grid in default_candidates("mixed")]
     ['k-means', 'mixture', 'neighbors', 'projection']
     """
+    if unlabeled not in ("mixed", "novel"):
+        raise ValueError(f"unlabeled must be 'mixed' or 'novel', got {unlabeled!r}.")
     metrics = list(_METRICS) if n_known else ["passthrough"]
     reduce = PCA(_MOST_MIXED_COLUMNS, random_state=0) if n_features > _MOST_MIXED_COLUMNS else "passthrough"
     mixture, neighbors = SemiSupervisedGaussianMixture(n_init=5), NeighborEmbeddingClustering(n_init=5, max_epochs=40)

@@ -12,6 +12,8 @@ _AGREEMENT = 0.3
 # Votes fall by the factor e with so much less strength; whose would be less than this share of the best's has none.
 _SOFTNESS, _LEAST_VOTE = 0.03, 0.2
 _MOST_KEPT = 7
+# Without votes a simpler candidate is taken that is weaker by at most a standard error, and by at most so much.
+_NEAR = 0.01
 # Each that is kept has so much less of a vote than an equal one before it: where all differ, the first decides.
 _LESS = 0.01
 
@@ -49,12 +51,16 @@ class Evidence:
             out[i] = values.std(ddof=1) / np.sqrt(len(values))
         return out
 
+    @property
+    def n_trials(self) -> int:
+        """Trials that were run; they are the first columns of `scores`."""
+        return int(np.isfinite(self.scores).any(axis=0).sum())
+
     def strengths(self, selection: str) -> np.ndarray:
-        """What candidates are ranked by; -inf where the fit failed."""
+        """What candidates are ranked by; -inf where the fit failed. Without trials there is only the agreement."""
         strength = self.means()
-        if selection == "robust":
-            n_trials = int(np.isfinite(self.scores).any(axis=0).sum())
-            weight = _AGREEMENT / np.sqrt(max(n_trials, 1))
+        if selection == "robust" or not self.n_trials:
+            weight = _AGREEMENT / np.sqrt(max(self.n_trials, 1))
             strength = strength + weight * np.nan_to_num(self.agreement) + self.stability
         return np.where(np.isfinite(self.agreement), strength, -np.inf)
 
@@ -68,12 +74,28 @@ def survivors(evidence: Evidence, alive: np.ndarray, n_left: int, selection: str
 def choose(evidence: Evidence, alive: np.ndarray, selection: str, *, consensus: bool) -> tuple[np.ndarray, np.ndarray]:
     """(numbers of the candidates that are kept, best first; their weights, which sum to 1).
 
-    Of equal ones that stays which stands first in the list.
+    Of equal ones that stays which stands first in the list. Without a consensus also the first of those that cannot be
+    told from the best.
     """
     strengths = evidence.strengths(selection)
     order = alive[np.argsort(-strengths[alive], kind="stable")]
     order = order[np.isfinite(strengths[order])]
+    if not consensus:
+        return _simplest_near(evidence, strengths, order), np.ones(1)
     votes = np.exp((strengths[order] - strengths[order[:1]]) / _SOFTNESS)
-    n_kept = min(int((votes >= _LEAST_VOTE).sum()), _MOST_KEPT) if consensus else 1
+    n_kept = min(int((votes >= _LEAST_VOTE).sum()), _MOST_KEPT)
     weights = votes[:n_kept] * (1 - _LESS * np.arange(n_kept))
     return order[:n_kept], weights / weights.sum()
+
+
+def _simplest_near(evidence: Evidence, strengths: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """The first in the list of those whose strength is within a standard error of the paired difference to the best."""
+    best, near = order[0], [order[0]]
+    for other in order[1:]:
+        differences = evidence.scores[best] - evidence.scores[other]
+        differences = differences[np.isfinite(differences)]
+        if len(differences) > 1:
+            error = differences.std(ddof=1) / np.sqrt(len(differences))
+            if strengths[best] - strengths[other] <= min(error, _NEAR):
+                near.append(other)
+    return np.array([min(near)])

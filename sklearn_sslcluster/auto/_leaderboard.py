@@ -20,14 +20,18 @@ class LeaderboardMixin:
 
         Its columns: ``candidate`` and ``parameters``; ``strength``, by which they are ranked; ``hidden_accuracy``, the
         mean accuracy on hidden classes, with its standard error ``se`` and the number of ``trials``; ``agreement`` with
-        the other candidates; ``fit_time``, the seconds of all its fits; ``weight``, its share of the votes, 0 for those
-        that were not kept.
+        the other candidates; ``fit_time``, the seconds of all its fits but the last to all rows; ``chosen``, whether it
+        was kept, and ``weight``, its share of the votes; ``trial0_score`` and so on, its accuracy in each trial.
         """
         check_is_fitted(self, "leaderboard_data_")
         from pandas import DataFrame
 
         board = DataFrame(self.leaderboard_data_)  # type: ignore[attr-defined]
+        board.insert(board.columns.get_loc("weight"), "chosen", board["weight"] > 0)
         told = ["strength", "hidden_accuracy", "se", "agreement"]
+        for number, scores in enumerate(zip(*self.trial_scores_, strict=True)):  # type: ignore[attr-defined]
+            told.append(f"trial{number}_score")
+            board[told[-1]] = scores
         return board.astype(dict.fromkeys(told, float))
 
     @property
@@ -62,7 +66,7 @@ class LeaderboardMixin:
                 "fit_time": findings.seconds[order],
                 "weight": weight[order],
             },
-            "trial_scores_": [_told(row) for row in evidence.scores[order]],
+            "trial_scores_": [_told(row) for row in evidence.scores[order, : evidence.n_trials]],
         }
 
 

@@ -15,12 +15,23 @@ from ..base import check_range, fit_method
 from ..engine import RowBlocks, fit_progress
 from ..labels import PartialLabels, warn_user
 from ..numerics import pose_problem
-from ._candidates import default_candidates, expand
+from ._candidates import Candidate, default_candidates, expand
 from ._choice import choose
 from ._count import CountSettings, count_novel
+from ._earlier import Earlier
 from ._leaderboard import LeaderboardMixin
 from ._members import fit_member
-from ._search import Clock, Findings, Sample, SearchSettings, estimate_known_share, explore, row_sample, settle_case
+from ._search import (
+    FEW_KNOWN,
+    Clock,
+    Findings,
+    Sample,
+    SearchSettings,
+    estimate_known_share,
+    explore,
+    row_sample,
+    settle_case,
+)
 from ._trials import FIT_ERRORS, Trial, make_trials, numbers_hidden
 from ._voting import VotingMixin
 
@@ -57,19 +68,19 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
         all.
     selection : {"robust", "hidden-classes"}, default="robust"
         Candidates are ranked by the accuracy on hidden classes and, to a lesser degree, by their agreement with the
-        others on the unlabeled rows; or by the accuracy alone.
+        others on the unlabeled rows; or by the accuracy alone, as long as there are trials.
     consensus : bool, default=True
         Keep up to seven candidates that come close to the best, and let them vote, the better ones with more weight.
-        Otherwise the best one is kept.
+        Otherwise one is kept: the simplest, the first in the list, of those that cannot be told from the best.
     n_splits : int, default=8
         Trials at most, each of which hides other known classes. All candidates get four, the better three fifths (at
         least five) the others.
     n_hidden : int, default=None
         Known classes hidden in a trial; None for half of them, rounded up, but at least two, and all but one in turn.
     time_budget : float, default=None
-        Seconds after which no further trial begins: a quarter for the counting, half for the first fits. At least one
-        candidate is fitted, and the best one once more to all rows, whatever that takes. Answers then depend on the
-        machine.
+        Seconds after which no further fit begins: a quarter for the counting, half for the first fits. At least one
+        candidate is fitted, and the best one once more to all rows; if what is left is too little for those that were
+        chosen, going by their first fits, it is the quickest one. Answers then depend on the machine.
     max_rows : int, default=2000
         Distinct rows on which candidates are compared. What is kept is fitted to all rows.
     k_max : int, default=None
@@ -96,8 +107,8 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
     n_clusters_ : int
         Number of classes, known ones included.
     n_clusters_interval_ : tuple of int
-        Between these numbers lie the answers of the counters with four fifths of the votes; twice ``n_clusters_``
-        where the number was given.
+        Between these numbers lie the answers of the counters with four fifths of the votes; twice the number that was
+        asked for where it was given.
     n_clusters_votes_ : dict of str to tuple
         With ``n_clusters="auto"``, of each counter: its answer (known classes included), its mean relative error where
         classes were hidden (None if none could be), its share of the votes.
@@ -112,13 +123,14 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
     translations_ : list of ndarray
         For each of them, the position in ``classes_`` of each class it names; -1 for classes without a row.
     trial_scores_ : list of list
-        Accuracy of each candidate, in the order of the leaderboard, in each trial; None where it was not tried.
+        Accuracy of each candidate, in the order of the leaderboard, in each trial that was run; None where it was not
+        tried.
     leaderboard_data_ : dict
         What ``leaderboard_`` is made of.
     suggested_rows_ : ndarray
         What ``suggest_rows`` chooses from, at most 1,000.
     hidden_classes_ : list of ndarray
-        Names of the classes that each trial hid.
+        Names of the classes that each trial hid, of those that were run.
     leaderboard_ : pandas.DataFrame
         The candidates, best first.
     distance_quantiles_ : ndarray of shape (n_clusters_, 101)
@@ -247,7 +259,8 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
             Partial labels: ints, strings, bools or categories, and -1, None, NaN or ``pd.NA`` for rows without one.
         init_from : fitted estimator, default=None
             An earlier model of the same columns, whose names novel classes keep: a class is named like that of the
-            earlier model with which it shares most of its unlabeled rows.
+            earlier model with which it shares most of its unlabeled rows. Those that continue none get names that the
+            earlier model does not have. Among known classes that are strings, whole numbers become strings.
 
         Returns
         -------
@@ -264,9 +277,8 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
             If `y` holds values that are no labels, dates for example.
         """
         clock = Clock(self.time_budget)
+        earlier = None if init_from is None else Earlier.of(init_from, X)
         X = self._check_rows(X, reset=True)
-        if init_from is not None:
-            _check_earlier(init_from, X.shape[1])
         labels = self._encode_labels(y, X)
         random_state = check_random_state(self.random_state)
         check_range(pose_problem(RowBlocks(X, (None, None)), 0, np.random.RandomState(0)), X.dtype)
@@ -282,24 +294,22 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
             error = next((outcome.error for outcome in findings.outcomes if outcome.error is not None), None)
             raise ValueError(f"No candidate could be fitted; the first error: {error}") from error
         kept, weights = choose(findings.evidence, findings.alive, self.selection, consensus=self.consensus)
+        n_trials = findings.evidence.n_trials
+        self._warn_if_little_is_known(labels, sample, len(trials), n_trials)
         fitted = {
             **counted,
-            **self._board(candidates, findings, kept, weights),
             "known_share_": sample.known_share,
             "unlabeled_": sample.unlabeled,
-            "hidden_classes_": [labels.classes[trial.hidden] for trial in trials],
+            "hidden_classes_": [labels.classes[trial.hidden] for trial in trials[:n_trials]],
         }
         if self.refit:
-            pipelines = {number: candidates[number].pipeline for number in kept.tolist()}
-            members = self._fit_members(pipelines, X, labels, n_wanted, findings, settings)
+            members = self._fit_members(candidates, kept, X, labels, n_wanted, findings, settings)
             weight_of = dict(zip(kept.tolist(), weights, strict=True))
-            votes = np.array([weight_of[number] for number in members])
-            fitted |= self._attributes(list(members.values()), votes, X, labels, n_wanted)
+            kept, weights = np.array(list(members)), np.array([weight_of.get(number, 1.0) for number in members])
+            weights = weights / weights.sum()
+            fitted |= self._attributes(list(members.values()), weights, X, labels, n_wanted, earlier)
             self._warn_if_fewer(n_wanted, fitted["n_clusters_"])
-        self._warn_if_little_is_known(labels, sample, len(trials))
-        self._set_fitted(**fitted)
-        if init_from is not None and self.refit:
-            self._keep_names(X[labels.unlabeled], init_from)
+        self._set_fitted(**fitted, **self._board(candidates, findings, kept, weights))
         return self
 
     def _draw_sample(self, X: np.ndarray, labels: PartialLabels, random_state: np.random.RandomState) -> Sample:
@@ -354,41 +364,45 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
 
     def _fit_members(
         self,
-        pipelines: dict[int, Any],
+        candidates: list[Candidate],
+        kept: np.ndarray,
         X: np.ndarray,
         labels: PartialLabels,
         n_wanted: int,
         findings: Findings,
         settings: SearchSettings,
     ) -> dict[int, Any]:
-        """What was kept, fitted to all rows; within a budget the first, and others while time allows."""
+        """What was kept, fitted to all rows as far as time allows; if none of it can be, the quickest that can."""
         codes = labels.codes.astype(np.int64)
         members: dict[int, Any] = {}
         errors: list[Exception] = []
         growth = (len(X) / max(findings.n_rows, 1)) ** _GROWTH
-        for number, pipeline in pipelines.items():
-            if members and not settings.clock.allows(findings.outcomes[number].seconds * growth):
-                break
+        takes = np.array([outcome.seconds for outcome in findings.outcomes]) * growth
+        others = findings.alive[np.argsort(takes[findings.alive], kind="stable")]
+        for place, number in enumerate([*kept.tolist(), *others.tolist()]):
+            chosen = place < len(kept)
+            if (chosen and not settings.clock.allows(takes[number])) or (members and not chosen):
+                continue
             try:
-                members[number] = fit_member(pipeline, X, codes, n_wanted, settings.seed)
+                members[number] = fit_member(candidates[number].pipeline, X, codes, n_wanted, settings.seed)
             except FIT_ERRORS as error:
                 errors.append(error)
         if not members:
-            raise ValueError(f"What was chosen cannot be fitted to all rows: {errors[0]}") from errors[0]
+            raise ValueError(f"No candidate can be fitted to all rows: {errors[0]}") from errors[0]
         return members
 
-    def _warn_if_little_is_known(self, labels: PartialLabels, sample: Sample, n_trials: int) -> None:
-        if sample.free.any() and labels.n_known and (labels.n_known < 3 or not n_trials):
+    def _warn_if_little_is_known(self, labels: PartialLabels, sample: Sample, n_made: int, n_run: int) -> None:
+        if not sample.free.any() or not labels.n_known or (labels.n_known >= FEW_KNOWN and n_run):
+            return
+        rests = "how far candidates agree with each other and with themselves"
+        if self.selection != "robust" and n_run:
+            rests = "a hidden pair of classes"
+        if labels.n_known >= FEW_KNOWN and n_made:
             warn_user(
-                f"{sample.n_labeled} labeled rows, known classes: {labels.n_known}. That is too little to hide classes "
-                "and look for them: the choice rests on how far candidates agree with each other and with themselves. "
-                "Label more rows, of at least three classes."
+                f"time_budget={self.time_budget} left no time to hide known classes: the choice rests on {rests}."
             )
-
-
-def _check_earlier(model: Any, n_features: int) -> None:
-    """Refuse what is no fitted model of so many columns."""
-    if not hasattr(model, "novel_classes_") or getattr(model, "n_features_in_", None) != n_features:
-        raise ValueError(
-            f"init_from must be a model with novel classes, fitted to {n_features} columns; got {model!r}."
+            return
+        warn_user(
+            f"{sample.n_labeled} labeled rows, known classes: {labels.n_known}. That is too little to hide classes "
+            f"and look for them: the choice rests on {rests}. Label more rows, of at least three classes."
         )

@@ -23,7 +23,8 @@ _SHRINKAGE = 0.2
 _FIRST_TRIALS, _KEPT_SHARE, _FEWEST_KEPT = 4, 0.6, 5
 # Share of the rows on which the stability of a partition is looked at.
 _RESAMPLED = 0.7
-_FEW_KNOWN = 3
+# With fewer known classes trials say little.
+FEW_KNOWN = 3
 # Rows of a known class that a sample holds, if there are so many.
 _FEWEST_OF_CLASS = 5
 
@@ -176,10 +177,11 @@ def explore(
     seconds = np.array([outcome.seconds for outcome in outcomes])
     alive = np.array([i for i, outcome in enumerate(outcomes) if outcome.codes is not None], dtype=np.intp)
     evidence = Evidence(scores, agreement(outcomes, free), np.zeros(n))
-    stopped = on_round() or not len(alive)
+    stopped, resampling = on_round() or not len(alive), np.zeros(n)
     round_takes = float(seconds[alive].sum()) / settings.side_by_side
-    if (sample.n_known < _FEW_KNOWN or not trials) and not stopped and clock.allows(round_takes):
-        evidence = replace(evidence, stability=_stabilities(candidates, sample, outcomes, n_clusters, settings))
+    if (sample.n_known < FEW_KNOWN or not trials) and not stopped and clock.allows(round_takes):
+        stability, resampling = _stabilities(candidates, sample, outcomes, n_clusters, settings)
+        evidence = replace(evidence, stability=stability)
         stopped = on_round()
     for number, trial in enumerate(trials):
         round_takes = float(seconds[alive].sum()) / (1 + number) / settings.side_by_side
@@ -194,7 +196,7 @@ def explore(
             n_left = max(round(_KEPT_SHARE * len(alive)), min(_FEWEST_KEPT, len(alive)))
             alive = survivors(evidence, alive, n_left, settings.selection)
         stopped = on_round()
-    return Findings(evidence, alive, outcomes, seconds, len(sample.X))
+    return Findings(evidence, alive, outcomes, seconds + resampling, len(sample.X))
 
 
 def _whole_sample(
@@ -218,8 +220,8 @@ def _whole_sample(
 
 def _stabilities(
     candidates: list[Candidate], sample: Sample, outcomes: list[Outcome], n_clusters: int, settings: SearchSettings
-) -> np.ndarray:
-    """Agreement of each partition with that of the same candidate on a part of the rows."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """(agreement of each partition with that of the same candidate on a part of the rows, seconds)."""
     chosen = np.random.RandomState(settings.seed).uniform(size=len(sample.X)) < _RESAMPLED
     # The first labeled row of every class stays, so that all classes stay known.
     chosen[np.unique(sample.codes, return_index=True)[1]] = True
@@ -232,7 +234,7 @@ def _stabilities(
         if part.codes is not None and whole.codes is not None and free.any():
             pair = [Outcome(whole.codes[rows], 0.0), part]
             out[i] = agreement(pair, free)[0]
-    return out
+    return out, np.array([part.seconds for part in found])
 
 
 def row_sample(X: np.ndarray, codes: np.ndarray, max_rows: int, random_state: np.random.RandomState) -> np.ndarray:

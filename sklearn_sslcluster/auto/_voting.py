@@ -10,13 +10,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..base import PartialLabelMixin, mean_silhouette
 from ..engine import RowBlocks
-from ..labels import PartialLabels, decode
-from ..numerics import distinct_rows, match_clusters, nearest_references, quantiles_by_class
+from ..labels import UNLABELED, PartialLabels, decode, join_names
+from ..numerics import distinct_rows, nearest_references, quantiles_by_class
+from ._earlier import Earlier
 from ._members import member_codes, member_novel_codes, translations, votes
 
 _MOST_REFERENCES = 2000
 _NEIGHBORS = 10
-_ENOUGH_OVERLAP = 0.5
 _MOST_SUGGESTED = 1000
 
 
@@ -155,7 +155,8 @@ class VotingMixin(PartialLabelMixin):
         Returns
         -------
         rows : ndarray of shape (n,)
-            Numbers of rows of the training table, the most telling first; fewer if fewer have no label.
+            Numbers of rows of the training table, the most telling first; fewer if fewer have no label, and at most
+            1,000.
 
         Raises
         ------
@@ -171,17 +172,27 @@ class VotingMixin(PartialLabelMixin):
         return self._validate_rows(X, reset=reset, dtype=[np.float64, np.float32])
 
     def _attributes(
-        self, members: list[Any], weights: np.ndarray, X: np.ndarray, labels: PartialLabels, n_wanted: int
+        self,
+        members: list[Any],
+        weights: np.ndarray,
+        X: np.ndarray,
+        labels: PartialLabels,
+        n_wanted: int,
+        earlier: Earlier | None,
     ) -> dict[str, Any]:
         """Names, labels and the like, which follow from the votes."""
         n_known = labels.n_known
         weights = weights / weights.sum()
         found = translations(members, weights, X, labels.codes.astype(np.int64), n_wanted)
         n_classes = max(n_known, int(max(translation.max() for translation in found)) + 1)
-        names = self._name_classes(labels.classes, n_classes - n_known)
         share = votes([member_codes(member, X) for member in members], found, weights, n_classes)
         codes = share.argmax(axis=1)
         np.copyto(codes, labels.codes, where=~labels.unlabeled)
+        names = self._name_classes(labels.classes, n_classes - n_known)
+        if earlier is not None and n_classes > n_known:
+            free_codes = np.where(labels.unlabeled, codes, UNLABELED)
+            novel = earlier.names(labels.classes, free_codes, n_classes - n_known, self.unlabeled_value)
+            names = {"classes_": join_names(labels.classes, novel), "novel_classes_": novel}
         total = share.sum(axis=1)
         told = np.divide(share.max(axis=1), total, out=np.zeros(len(X)), where=total > 0)
         confidence = np.where(labels.unlabeled, told, 1.0)
@@ -213,31 +224,6 @@ class VotingMixin(PartialLabelMixin):
             nearest = nearest_references(self.reference_rows_, X[nowhere], 1)[1][:, 0]
             share[nowhere, self.reference_codes_[nearest]] = 1.0
         return share / share.sum(axis=1, keepdims=True)
-
-    def _keep_names(self, X: np.ndarray, earlier: Any) -> None:
-        """Name novel classes like those of an earlier model that share most of their rows."""
-        if not len(X) or not len(self.novel_classes_):
-            return
-        before, now = np.asarray(earlier.predict(X), dtype=object), self._votes(X).argmax(axis=1)
-        n_known = len(self.classes_) - len(self.novel_classes_)
-        taken = set(self.classes_[:n_known].tolist())
-        old = [name for name in np.asarray(earlier.novel_classes_).tolist() if name not in taken]
-        if not old:
-            return
-        table = np.array(
-            [[np.sum((before == name) & (now == n_known + i)) for i in range(len(self.novel_classes_))] for name in old]
-        )
-        mapping, sizes = {}, np.bincount(now, minlength=len(self.classes_))[n_known:]
-        for row, column in zip(*match_clusters(table), strict=True):
-            if table[row, column] > _ENOUGH_OVERLAP * min(sizes[column], (before == old[row]).sum()):
-                mapping[self.novel_classes_[column]] = old[row]
-        # A name that went to another class is given up by its own, which takes one that nobody has any more.
-        given_up = [name for name in mapping if name not in mapping.values()]
-        for name in self.novel_classes_.tolist():
-            if name not in mapping and name in mapping.values():
-                mapping[name] = given_up.pop(0)
-        if mapping:
-            self.rename_classes(mapping)
 
 
 def _suggested(

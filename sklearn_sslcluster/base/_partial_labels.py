@@ -105,7 +105,7 @@ class PartialLabelMixin(EstimatorMixin, ClusterMixin):
         TypeError
             If `mapping` is not a dict, or a name cannot be one of a class.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "classes_")
         classes = renamed(self.classes_, mapping, unlabeled_value=self.unlabeled_value)
         codes = self._codes_of(self.labels_)
         self.__dict__ = vars(self) | {

@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--unlabeled", metavar="VALUE", action="append", default=[], help="text that means 'no label'; repeatable")
     add("--id", metavar="COLUMN", action="append", default=[], help="column to keep and not to compare; repeatable")
     add("--method", choices=list(METHODS), default="auto", help="auto, the default: chosen by hiding known classes")
-    add("--time-budget", metavar="SECONDS", type=_seconds, help="after which --method auto begins no further trial")
+    add("--time-budget", metavar="SECONDS", type=_seconds, help="after which --method auto begins no further fit")
     add("--n-clusters", metavar="auto|K", type=_n_clusters, default="auto", help="known and new classes together")
     add("--scale", choices=["standard", "none"], help="none: all columns of numbers have one unit (default: standard)")
     add("--seed", metavar="N", type=_seed, default=0, help="seed of the random starts (default: %(default)s)")

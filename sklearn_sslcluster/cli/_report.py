@@ -51,19 +51,25 @@ def _choice_lines(clusters: Any) -> list[str]:
     board = clusters.leaderboard_data_
     rows: list[tuple[str, ...]] = [("chosen among", "with", "hidden classes", "agreement", "vote")]
     for place in range(min(_N_CANDIDATES, len(board["candidate"]))):
-        right, agreement = board["hidden_accuracy"][place], board["agreement"][place]
+        right, error, agreement = (board[name][place] for name in ("hidden_accuracy", "se", "agreement"))
         weight = board["weight"][place]
         title, params = board["candidate"][place], board["parameters"][place]
-        cells = ("-" if right is None else f"{right:.0%}", "-" if agreement is None else f"{agreement:.2f}")
+        spread = "" if error is None else f" ± {100 * error:.0f}"
+        cells = ("-" if right is None else f"{right:.0%}{spread}", "-" if agreement is None else f"{agreement:.2f}")
         rows.append((title, params, *cells, f"{weight:.0%}" if weight > 0 else ""))
     left = len(board["candidate"]) - len(rows) + 1
     lines = aligned(rows) + ([f"... and {left} more"] if left > 0 else [])
     lines.append(
         wrapped(
-            "(hidden classes: share of rows named rightly where known classes were hidden; agreement: adjusted Rand "
-            "index with the other candidates)"
+            "(hidden classes: share of rows named rightly where known classes were hidden, with its standard error; "
+            "agreement: adjusted Rand index with the other candidates; best first by both, the first of them weighing "
+            "more)"
         )
     )
+    if clusters.n_clusters_votes_:
+        counters = clusters.n_clusters_votes_.items()
+        told = ", ".join(f"{name} {answer} ({share:.0%})" for name, (answer, _, share) in counters)
+        lines.append(wrapped(f"number of classes, with the vote of each counter: {told}"))
     low, high = clusters.n_clusters_interval_
     if low < high:
         lines.append(f"the number of classes may as well lie between {low} and {high}")
