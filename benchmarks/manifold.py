@@ -11,7 +11,7 @@ all rows are clustered and scored, and no label is used.
 
 The rate reduction is that of the clusters among the standardized rows, in nats a row at a squared error of 0.1: what is
 saved when rows are coded cluster by cluster. That of the embedding is what the method raises. "Start kept": of the
-seeds, in how many the classes before the joint phase had the larger modularity.
+seeds, in how many the classes before the joint phase were taken for the better ones.
 """
 
 from __future__ import annotations
@@ -88,6 +88,7 @@ def methods(k: int, seed: int) -> dict[str, Any]:
         "": {},
         ", encoder='identity'": {"encoder": "identity"},
         ", cluster_head='shared'": {"cluster_head": "shared"},
+        ", max_pretrain_epochs=0": {"max_pretrain_epochs": 0},
         ", n_clusters='auto'": {"n_clusters": "auto"},
         ", 'auto' and 'identity'": {"n_clusters": "auto", "encoder": "identity"},
     }

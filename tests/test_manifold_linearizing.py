@@ -234,7 +234,7 @@ def test_vanishing_classes_are_told_and_the_start_is_kept(monkeypatch):
         codes = np.zeros(len(Z), dtype=int)
         codes[:2] = 1, 2
         scatter = numerics.class_scatter(Z, codes, 3, np.ones(len(Z)))
-        return replace(found, codes=codes, scatter=scatter, modularity=1.0)
+        return replace(found, codes=codes, scatter=scatter, saved=99.0)
 
     read_by(monkeypatch, vanish)
     X, y = linear_union(0, n_rows=30)
@@ -258,6 +258,52 @@ def test_a_wrong_start_ends_right(monkeypatch):
     assert accuracies[0] < 0.9
     assert clustering_accuracy(y, model.labels_) > 0.95
     assert model.improved_
+
+
+@pytest.mark.parametrize("n_columns", [5, 40])
+def test_rate_reduction_is_that_of_the_definition_in_any_unit(n_columns):
+    """Also where products of rows are the smaller matrix."""
+    rng = np.random.RandomState(0)
+    X, codes, times = rng.normal(size=(30, n_columns)), np.arange(30) % 3, rng.randint(1, 4, size=30)
+    again = np.repeat(np.arange(30), times)
+    unit = X / np.sqrt((X[again] ** 2).sum(axis=1).mean())
+
+    def rate(Z):
+        return np.linalg.slogdet(np.eye(n_columns) + Z.T @ Z * n_columns / (len(Z) * 0.1))[1] / 2
+
+    own = [unit[again][codes[again] == code] for code in range(3)]
+    expected = rate(unit[again]) - sum(len(Z) / len(again) * rate(Z) for Z in own)
+    for scale in (1.0, 1e9):
+        assert_allclose(numerics.rate_reduction(scale * X, codes, 3, times.astype(float), 0.1), expected)
+    assert numerics.rate_reduction(np.zeros((4, 2)), np.array([0, 0, 1, 1]), 2, np.ones(4), 0.1) == 0
+    assert_allclose(numerics.rate_reduction(X, np.zeros(30, dtype=int), 1, np.ones(30), 0.1), 0, atol=1e-12)
+
+
+def test_a_right_start_is_kept_though_neighbors_prefer_the_wrong_end(monkeypatch):
+    """Surfaces that cross: a cut beside the crossing separates fewer neighbors than the classes do."""
+    X, y = curved_union(2)
+    seen = []
+
+    def note(reader, Z, found):
+        seen.append((found.modularity, clustering_accuracy(y[reader.drawn.rows], found.codes)))
+        return found
+
+    read_by(monkeypatch, note)
+    model = ManifoldLinearizingClustering(3, random_state=0).fit(X)
+    assert seen[1][0] > seen[0][0]
+    assert seen[0][1] > 0.95 > seen[1][1]
+    assert not model.improved_
+    assert clustering_accuracy(y, model.labels_) > 0.95
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_crossing_surfaces_are_found_where_centers_and_neighbors_fail(seed):
+    X, y = curved_union(seed)
+    ours = ManifoldLinearizingClustering(3, encoder="identity", random_state=0).fit_predict(X)
+    assert clustering_accuracy(y, ours) > 0.95
+    assert clustering_accuracy(y, KMeans(3, n_init=10, random_state=0).fit_predict(X)) < 0.7
+    spectral = SpectralClustering(3, affinity="nearest_neighbors", random_state=0).fit_predict(X)
+    assert clustering_accuracy(y, spectral) < 0.9
 
 
 def test_second_head_starts_as_a_copy_of_the_first():

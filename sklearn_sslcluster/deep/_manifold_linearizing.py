@@ -45,8 +45,8 @@ class ManifoldLinearizingClustering(
 ):
     """Manifold linearizing and clustering: an embedding in which each class spans a linear subspace of its own.
 
-    For classes that cross, or lie inside one another, where neither centers nor neighbors tell them apart: rows of one
-    class are near a subspace, or a curved surface that a network can straighten. The network raises the coding rate of
+    For classes that cross, or lie inside one another, where centers and often neighbors mislead: rows of one class are
+    near a subspace, or a curved surface that a network can straighten. The network raises the coding rate of
     all rows and lowers that of the classes, and classes are read from a doubly stochastic membership of the rows.
 
     Parameters
@@ -120,8 +120,8 @@ class ManifoldLinearizingClustering(
     rate_reduction_ : float
         Nats a row that are saved when the embedding is coded class by class.
     improved_ : bool
-        Whether the classes at the end have a higher modularity than those at the start of the joint phase, and are not
-        fewer; the start is kept otherwise.
+        Whether the classes at the end save more of the code of the standardized rows than those at the start of the
+        joint phase, and are not fewer; the start is kept otherwise.
     modularity_ : float
         Of the classes kept, on the graph of the nearest neighbors of the rows.
     history_ : dict of str to list of dict
@@ -170,8 +170,8 @@ class ManifoldLinearizingClustering(
 
     *Reading.* Classes are read from at most 2,000 distinct rows: k-means among the leading eigenvectors of
     :math:`\\Pi`, and in the embedding; rows then move to the class whose coding length they add least to [3]_, and the
-    result with the larger modularity is taken. ``predict`` is this rule of the least length, and the probabilities are
-    the softmax of minus these lengths.
+    result that saves more of the code of the standardized rows is taken. ``predict`` is this rule of the least length,
+    and the probabilities are the softmax of minus these lengths.
 
     *Number of classes.* ``"auto"`` compares coding lengths [4]_ in the embedding after the warm-up, at a squared error
     five times as large: to a fine code the parts of a curved class are classes. If rows without a label lie outside the
@@ -182,14 +182,16 @@ class ManifoldLinearizingClustering(
     share no class.
 
     *Start and end.* Classes are read at the start of the joint phase and at its end, in the same number, and those with
-    the larger modularity on the graph of the ten nearest neighbors of the standardized rows are kept: a criterion fixed
-    beforehand that a collapsed solution cannot win. When a class has all but vanished, there is a warning, and the
-    start is kept.
+    the larger rate reduction :math:`R - R_c` of the *standardized rows* (of mean square 1, up to `squared_error`) are
+    kept: a criterion fixed beforehand that the network cannot shape, and that a collapsed solution, whose rate
+    reduction is 0, cannot win. When a class has all but vanished, there is a warning, and the start is kept. The
+    modularity that other estimators here go by looks at neighbors, and prefers wrong ends where classes cross.
 
     *When not to use it.* Where classes are linear subspaces and nothing else, a mixture finds them faster; where they
     do not touch, :class:`NeighborEmbeddingClustering` is simpler. Surfaces that are folded several times are not found.
-    Where classes cross, the modularity can be larger for a wrong end than for a right start. ``"auto"`` counts best
-    with ``encoder="identity"``: a hidden layer gives parts of curved classes subspaces of their own.
+    The joint phase may end at other classes than those of the warm-up, and the better ones are seen only if one of the
+    two is right. ``"auto"`` counts best with ``encoder="identity"``: a hidden layer gives parts of curved classes
+    subspaces of their own.
 
     *Departures from the papers.* Adam and a small network instead of descent with momentum and a large one; ten
     half-iterations instead of five; the part that holds neighbors together; classes are read by the least coding
@@ -487,10 +489,10 @@ class ManifoldLinearizingClustering(
         first, last = (self._weights(trained, phase) for phase in ("joint", None))
         read = task.Z[task.drawn.rows]
         start = task.reader.read(self._directions(first, read), task.ks)
-        # Numbers of classes are chosen once: with more of them the modularity of what has no gaps is larger.
+        # Numbers of classes are chosen once: more of them save more.
         end = task.reader.read(self._directions(last, read), [start.n_classes])
         collapsed = self._has_collapsed(start, end)
-        improved = bool(end.modularity > start.modularity and not collapsed and end.n_classes >= start.n_classes)
+        improved = bool(end.saved > start.saved and not collapsed and end.n_classes >= start.n_classes)
         classes, layers = (end, last) if improved else (start, first)
         fitted = self._class_attributes(task, classes, layers)
         if self.n_clusters == "auto":

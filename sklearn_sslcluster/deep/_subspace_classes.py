@@ -21,6 +21,7 @@ from ..numerics import (
     nearest_neighbors,
     outside_energy,
     pose_problem,
+    rate_reduction,
     solve,
 )
 from ._embedding_clusters import EmbeddedRows
@@ -69,6 +70,9 @@ class FoundClasses:
     scatter : ClassScatter
         Of these classes, none of which is empty.
     modularity : float
+        On the graph of the nearest neighbors of the standardized rows.
+    saved : float
+        Nats a row that are saved when the standardized rows are coded class by class.
     lengths : dict of int to float
         Nats a row for every number of classes tried.
     """
@@ -76,6 +80,7 @@ class FoundClasses:
     codes: np.ndarray
     scatter: ClassScatter
     modularity: float
+    saved: float
     lengths: dict[int, float]
 
     @property
@@ -91,14 +96,14 @@ class ClassReader:
     drawn : EmbeddedRows
         Distinct rows of the table: so many that matrices of all pairs fit into memory.
     rows : ndarray of shape (n_distinct, n_features)
-        Standardized, by whose neighbors clusterings are compared.
+        Standardized; classes are compared by how much shorter they make the code of these.
     n_known : int
     settings : ReadSettings
     """
 
     def __init__(self, drawn: EmbeddedRows, rows: np.ndarray, n_known: int, settings: ReadSettings) -> None:
         self.drawn, self.n_known, self.settings = drawn, n_known, settings
-        self.neighbors = nearest_neighbors(rows)
+        self.rows, self.neighbors = rows, nearest_neighbors(rows)
         relative = drawn.relative_weight
         self.weight = np.ones(len(drawn.rows)) if relative is None else relative
         self.labeled = np.flatnonzero(drawn.codes != UNLABELED)
@@ -167,16 +172,19 @@ class ClassReader:
         return (membership + membership.T) / 2
 
     def _best_of(self, Z: np.ndarray, vectors: np.ndarray, k: int, n_init: int) -> FoundClasses:
-        """Of clusters among the eigenvectors and of those in the embedding, the better by their modularity."""
+        """Of clusters among the eigenvectors and in the embedding, those that save more of the code of the rows."""
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         found = []
         for rows in (vectors / np.maximum(lengths, np.finfo(np.float64).tiny), Z):
             # Equal rows with and without a label are equal up to rounding here.
             rows = np.round(rows, _DECIMALS)
             codes, scatter = self._settle(Z, self._cluster(rows, k, n_init))
-            found.append(FoundClasses(codes, scatter, modularity(self.neighbors, codes), {}))
-        # On graphs of a handful of rows fewer clusters can have the higher modularity.
-        return max(found, key=lambda classes: (classes.n_classes, classes.modularity))
+            found.append(self._judged(codes, scatter))
+        return max(found, key=lambda classes: (classes.n_classes, classes.saved))
+
+    def _judged(self, codes: np.ndarray, scatter: ClassScatter) -> FoundClasses:
+        saved = rate_reduction(self.rows, codes, len(scatter.weight), self.weight, self.settings.squared_error)
+        return FoundClasses(codes, scatter, modularity(self.neighbors, codes), saved, {})
 
     def _cluster(self, rows: np.ndarray, k: int, n_init: int) -> np.ndarray:
         """Codes of k-means, the labeled rows in their classes; clusters without rows are left out."""

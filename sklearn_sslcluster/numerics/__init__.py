@@ -60,6 +60,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "coding_rates",
             "incremental_lengths",
             "outside_energy",
+            "rate_reduction",
             "subspace_bases",
         ],
         "matching": ["agree", "match_clusters"],
