@@ -207,8 +207,6 @@ def test_aggregate_of_the_network_is_the_mean_of_logits(quick, digits):
 @pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
 def test_identity_alone_is_the_classifier_bit_for_bit(blobs, base, inference, settings):
     X, y = blobs
-    if inference == "distilled" and not isinstance(base, RandomForestClassifier):
-        inference = "single"
     names = np.array(["x", "y", "z"])[y]
     expected = clone(base).fit(X, names)
     model = LabelAugmentationClassifier(base, inference=inference, random_state=7, **settings).fit(X, names)

@@ -82,6 +82,24 @@ def test_more_transformations_than_there_are_give_a_warning(quick, blobs, kind, 
         assert model.fit(X[:, :2], y).n_transforms_ == n_possible
 
 
+@pytest.mark.parametrize(
+    ("kind", "second", "n_expected"),
+    [
+        ("flip-signs", np.ones(40), 2),
+        ("flip-signs", np.r_[np.full(5, np.nan), np.ones(35)], 2),
+        ("permute-columns", None, 3),
+    ],
+)
+def test_named_transforms_that_rows_cannot_tell_apart_are_left_out(kind, second, n_expected):
+    """A constant column is its own mirror image, and two equal ones may change places."""
+    first = np.random.RandomState(0).normal(size=40)
+    X = np.column_stack([first, second] if second is not None else [first, first, first**2])
+    model = LabelAugmentationClassifier(HistGradientBoostingClassifier(max_iter=2), transforms=kind, n_transforms=6)
+    with pytest.warns(UserWarning, match=f"allow only {n_expected} that can be told apart"):
+        model.set_params(random_state=0).fit(X, first > 0)
+    assert model.n_transforms_ == len(model.column_orders_) == len(model.column_signs_) == n_expected
+
+
 def misshaped(X):
     return X[:, :2]
 

@@ -36,7 +36,6 @@ from ._transforms import (
     NamedTransforms,
     OwnTransforms,
     draw_transforms,
-    possible_transforms,
     refuse_equal_views,
     views_of,
 )
@@ -152,7 +151,8 @@ class LabelAugmentationClassifier(NeuralMixin, EstimatorMixin, ClassifierMixin, 
     and its answers are passed on, whatever `inference`.
 
     Transformations have to be recognizable. The named ones are drawn from what the columns allow; if two columns have
-    only two orders, ``n_transforms_`` is 2, and a warning says so. Functions are kept by the parameter `transforms`:
+    only two orders, or a constant one cannot be seen to be mirrored, ``n_transforms_`` is smaller, and a warning says
+    so. Functions are kept by the parameter `transforms`:
     pickling a model takes functions that can be pickled, those of a module, no lambda; with skops their names have
     to be trusted beside ``utils.trusted_types()``.
 
@@ -396,7 +396,9 @@ class LabelAugmentationClassifier(NeuralMixin, EstimatorMixin, ClassifierMixin, 
             if params:
                 raise TypeError(f"fit got {sorted(params)[0]!r}, which the network takes none of; give an estimator.")
             return {}
-        check_probabilistic(self.estimator, self.inference)
+        # The identity alone is passed on as it is: there is nothing to distill.
+        alone = self.n_transforms == 1 if isinstance(self.transforms, str) else not len(self.transforms)
+        check_probabilistic(self.estimator, "single" if alone else self.inference)
         if _routing_enabled():
             params = process_routing(self, "fit", **params).estimator.fit
         by_row = {
@@ -421,14 +423,13 @@ class LabelAugmentationClassifier(NeuralMixin, EstimatorMixin, ClassifierMixin, 
             {} if self.estimator is not None and not isinstance(self.transforms, str) else neural.measure(_filled(X))
         )
         if isinstance(self.transforms, str):
-            n_possible = possible_transforms(self.transforms, self.n_transforms, X.shape[1])
-            if n_possible < self.n_transforms:
+            named, views = draw_transforms(self.transforms, self.n_transforms, X, scale, random_state)
+            if len(views) < self.n_transforms:
                 warn_user(
-                    f"n_transforms={self.n_transforms}, but {X.shape[1]} columns allow only {n_possible} for "
-                    f"transforms={self.transforms!r}; n_transforms={n_possible} was taken."
+                    f"n_transforms={self.n_transforms}, but the {X.shape[1]} columns allow only {len(views)} that can "
+                    f"be told apart for transforms={self.transforms!r}; n_transforms={len(views)} was taken."
                 )
-            named = draw_transforms(self.transforms, n_possible, scale, random_state)
-            return views_of(named, X), scale | {"column_orders_": named.orders, "column_signs_": named.signs}
+            return views, scale | {"column_orders_": named.orders, "column_signs_": named.signs}
         for number, function in enumerate(self.transforms):
             if not callable(function):
                 raise TypeError(f"transforms[{number}] must be a function of rows, got {function!r}.")

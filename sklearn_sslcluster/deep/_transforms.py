@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import factorial
-from typing import Any
 
 import numpy as np
 
 # More columns than this have more permutations, and more patterns of signs, than anyone asks for.
 _MANY_COLUMNS = 20
+# Standard deviations by which equal values may differ in rounding.
+_SAME = 1e-6
 
 
 @dataclass(frozen=True)
@@ -105,39 +106,49 @@ def refuse_equal_views(views: list[np.ndarray]) -> None:
                 raise ValueError(f"transforms[{number - 1}] {what}; leave it out.")
 
 
-def possible_transforms(kind: str, n_wanted: int, n_features: int) -> int:
-    """Number of different transformations that so many columns have, at most `n_wanted`."""
-    if n_features > _MANY_COLUMNS:
-        return n_wanted
-    return min(n_wanted, factorial(n_features) if kind == "permute-columns" else 2**n_features)
-
-
 def draw_transforms(
-    kind: str, n_transforms: int, scale: dict[str, np.ndarray], random_state: np.random.RandomState
-) -> NamedTransforms:
-    """Draw different transformations of a kind, the first of which leaves rows as they are.
+    kind: str, n_wanted: int, X: np.ndarray, scale: dict[str, np.ndarray], random_state: np.random.RandomState
+) -> tuple[NamedTransforms, list[np.ndarray]]:
+    """Draw transformations of a kind that these rows tell apart, the first of which leaves them as they are.
 
     Parameters
     ----------
     kind : {"permute-columns", "flip-signs"}
-    n_transforms : int
-        At most as many as there are: `possible_transforms`.
+    n_wanted : int
+        There are fewer where columns are few, constant or equal.
+    X : ndarray of shape (n_rows, n_features)
     scale : dict of str to ndarray
         "mean_" and "scale_" of the columns.
     random_state : RandomState
+
+    Returns
+    -------
+    transforms : NamedTransforms
+    views : list of ndarray of shape (n_rows, n_features)
+        Rows after each of them.
     """
-    n_features = len(scale["mean_"])
-    columns, ones = np.arange(n_features), np.ones(n_features)
-    drawn = [tuple(columns if kind == "permute-columns" else ones)]
-    while len(drawn) < n_transforms:
-        new: Any
+    n_features = X.shape[1]
+    columns = np.arange(n_features)
+    # A constant column is its own mirror image.
+    varying = columns if kind == "permute-columns" else np.flatnonzero(~(X[:1] == X).all(axis=0))
+    n_possible = n_wanted
+    if len(varying) <= _MANY_COLUMNS:
+        n_possible = min(n_wanted, factorial(n_features) if kind == "permute-columns" else 2 ** len(varying))
+    orders, signs = [columns], [np.ones(n_features)]
+    while len(orders) < n_possible:
+        order, sign = columns, np.ones(n_features)
         if kind == "permute-columns":
-            new = random_state.permutation(n_features)
+            order = random_state.permutation(n_features)
         else:
-            new = random_state.choice([-1.0, 1.0], size=n_features)
-        if tuple(new) not in drawn:
-            drawn.append(tuple(new))
-    rows = np.array(drawn)
-    if kind == "permute-columns":
-        return NamedTransforms(rows, np.ones(rows.shape), scale["mean_"], scale["scale_"])
-    return NamedTransforms(np.tile(columns, (len(rows), 1)), rows, scale["mean_"], scale["scale_"])
+            sign[varying] = random_state.choice([-1.0, 1.0], size=len(varying))
+        if not any((order == old).all() and (sign == other).all() for old, other in zip(orders, signs, strict=True)):
+            orders.append(order)
+            signs.append(sign)
+    drawn = NamedTransforms(np.array(orders), np.array(signs), scale["mean_"], scale["scale_"])
+    views = views_of(drawn, X)
+    kept: list[int] = []
+    for i, view in enumerate(views):
+        away = (np.abs(view - views[old]) / drawn.scale for old in kept)
+        if all(np.nanmax(distance, initial=0.0) > _SAME for distance in away):
+            kept.append(i)
+    return NamedTransforms(drawn.orders[kept], drawn.signs[kept], drawn.mean, drawn.scale), [views[i] for i in kept]
