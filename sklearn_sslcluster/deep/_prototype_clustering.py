@@ -35,6 +35,8 @@ _PROTOTYPES_PER_CLASS, _ROWS_PER_PROTOTYPE, _PROTOTYPES_OF_AUTO = 10, 8, 100
 _HEADS = (4, 2, 1)
 # Balance where prototypes are the classes, whose sizes are not known.
 _RELAXED_BALANCE = 0.5
+# Share of the rows by which masses may be missed without a word.
+_MOST_MISSED = 0.01
 _MOST_JUDGED = 5000
 # Cosine of two places that are one, but for rounding.
 _SAME_PLACE = 1 - 1e-6
@@ -70,7 +72,8 @@ class PrototypeClustering(
     epsilon : float, default=0.05
         Regularization of the transport of "sinkhorn": the smaller, the harder its codes.
     prior : None or array-like of shape (n_prototypes,), default=None
-        Shares of the rows that the prototypes of "sinkhorn" get; None for equal ones.
+        Shares of the rows that the prototypes of "sinkhorn" get, in any order: the largest is that of the prototype
+        with most rows at the start, and so on. None for equal ones.
     balance : float in [0, 1] or "auto", default="auto"
         How strictly "sinkhorn" keeps to `prior`: 1 exactly, 0 not at all, which may end in a single prototype.
         ``"auto"``: 1 if there are more prototypes than classes, so that a large class may have many of them, else 0.5.
@@ -304,6 +307,13 @@ class PrototypeClustering(
             warn_user(
                 "The embedding of PrototypeClustering collapsed to all but one place, and the classes of its start are "
                 "kept; more balance, or a smaller optimizer__lr?"
+            )
+        missed = task.objective.error
+        if missed > _MOST_MISSED:
+            warn_user(
+                f"Codes of 'sinkhorn' miss the masses of their prototypes by {missed:.1%} of the rows: its iterations "
+                "ended before. A larger epsilon needs fewer.",
+                ConvergenceWarning,
             )
         if task.wanted:
             self._warn_if_fewer(task.wanted, fitted["n_clusters_"])

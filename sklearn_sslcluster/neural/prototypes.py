@@ -44,7 +44,7 @@ class PrototypeSettings:
     balance : float in [0, 1]
         1: the prototypes of SwAV get the masses of `log_prior` exactly; 0: no account is taken of masses.
     log_prior : ndarray of shape (n_prototypes,) or None
-        None: equal masses.
+        The larger ones go to the prototypes that have more rows at the start. None: equal masses.
     n_positives : int
         Nearest prototypes that are positives in MLCD.
     """
@@ -76,6 +76,8 @@ class PrototypeObjective(Objective):
         views.prepare(torch.as_tensor(X, dtype=torch.float32))
         self.views, self.settings = views, settings
         self.given = getattr(views, "given", None)
+        # By how much the last codes miss the masses of the prototypes, where there are masses.
+        self.error = 0.0
 
     def start(self, embedding: torch.Tensor) -> None:
         unit = _unit(embedding)
@@ -185,19 +187,22 @@ class SwappedPrediction(PrototypeObjective):
     def _hold(self, head: int, prototypes: torch.Tensor, codes: torch.Tensor) -> None:
         self.prototypes_0 = nn.Parameter(prototypes)
         self.register_buffer("potentials", torch.zeros(len(prototypes), device=prototypes.device))
-        self.n_iter, self.error = 0, None
+        log_masses = torch.full((len(prototypes),), -np.log(len(prototypes)), dtype=torch.float64)
+        if self.settings.log_prior is not None:
+            # The numbers of prototypes mean nothing, their sizes do.
+            order = torch.bincount(codes.cpu(), minlength=len(prototypes)).argsort(descending=True, stable=True)
+            log_masses[order] = torch.as_tensor(np.sort(self.settings.log_prior)[::-1].copy(), dtype=torch.float64)
+        self.register_buffer("log_masses", log_masses.to(prototypes.device))
+        self.n_iter = 0
 
     def refresh(self, embedding: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
             scores = (_unit(embedding) @ _unit(self.prototypes_0).T).double() / self.settings.epsilon
-            n_rows, k = scores.shape
-            log_rows = torch.full((n_rows,), -np.log(n_rows), dtype=scores.dtype, device=scores.device)
-            prior = self.settings.log_prior
-            log_prior = log_rows.new_full((k,), -np.log(k)) if prior is None else torch.as_tensor(prior).to(scores)
+            log_rows = torch.full((len(scores),), -np.log(len(scores)), dtype=scores.dtype, device=scores.device)
             plan = log_sinkhorn(
                 scores,
                 log_rows,
-                log_prior,
+                self.log_masses,
                 max_iter=_MOST_SINKHORN,
                 tol=_MARGINAL_TOL,
                 balance=self.settings.balance,
