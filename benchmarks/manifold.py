@@ -17,6 +17,7 @@ seeds, in how many the classes before the joint phase were taken for the better 
 from __future__ import annotations
 
 import argparse
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import normalized_mutual_info_score
 from sklearn.mixture import GaussianMixture
 
+from benchmarks._timing import peak_memory, write_blobs
 from sklearn_sslcluster.deep import ManifoldLinearizingClustering
 from sklearn_sslcluster.metrics import clustering_accuracy
 
@@ -35,6 +37,7 @@ N_COLUMNS, N_ROWS, NOISE = 12, 100, 0.02
 SQUARED_ERROR = 0.1
 # Tables of smaller seeds have served to choose the defaults.
 FIRST_SEED = 100
+MEMORY_COLUMNS = 16
 Table = tuple[np.ndarray, np.ndarray]
 
 
@@ -156,15 +159,38 @@ def print_table(name: str, options: argparse.Namespace) -> None:
         )
 
 
+def fitted(X: np.ndarray, batch_size: int) -> None:
+    """One epoch of each phase."""
+    warnings.simplefilter("ignore")
+    model = ManifoldLinearizingClustering(8, batch_size=batch_size, max_pretrain_epochs=1, max_epochs=1, n_init=1)
+    model.set_params(random_state=0).fit(X)
+
+
+def print_memory() -> None:
+    """Peak memory by rows of the table and of a batch, for which every row of a batch has a class of its own."""
+    print(f"\nOne epoch of each phase, {MEMORY_COLUMNS} columns")
+    print("| rows | batch_size | peak RssAnon above the value after import, MB | table in float64, MB |")
+    print("|---|---|---|---|")
+    for n_rows, batch_size in ((10_000, 256), (40_000, 256), (10_000, 1024), (40_000, 1024)):
+        with tempfile.TemporaryDirectory() as folder:
+            path = write_blobs(folder, n_rows, MEMORY_COLUMNS)
+            peak = peak_memory(fitted, path, (n_rows, MEMORY_COLUMNS), batch_size)[0]
+        print(f"| {n_rows} | {batch_size} | {peak} | {n_rows * MEMORY_COLUMNS * 8 / 2**20:.0f} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--tables", nargs="*", default=list(TABLES), choices=list(TABLES))
+    names = [*TABLES, "memory"]
+    parser.add_argument("--tables", nargs="*", default=names, choices=names)
     parser.add_argument("--methods", nargs="*", default=None, help="parts of names, for a quick look")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     for name in options.tables:
-        print_table(name, options)
+        if name == "memory":
+            print_memory()
+        else:
+            print_table(name, options)
 
 
 if __name__ == "__main__":
