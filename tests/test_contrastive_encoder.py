@@ -21,6 +21,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn_sslcluster import neural
 from sklearn_sslcluster.deep import ContrastiveEncoder, NetworkSettings
 from sklearn_sslcluster.metrics import clustering_accuracy
+from sklearn_sslcluster.quantization import BalancedKMeans
 from sklearn_sslcluster.utils import trusted_types
 
 QUICK = {"max_epochs": 3, "random_state": 0}
@@ -52,6 +53,24 @@ def test_every_combination_gives_an_embedding(rows, views, objective, sampler):
 def test_batches_of_one_row_a_cluster_never_collide(rows):
     model = ContrastiveEncoder(sampler="one-per-cluster", batch_size=16, **QUICK).fit(rows)
     assert model.collision_rate_ == 0
+
+
+@pytest.mark.parametrize("equal", [True, False])
+def test_batches_cut_to_one_size_collide_unless_clusters_are_equal(equal):
+    """Rows come as their turn in their cluster does, and are cut every 32: as many as there are clusters."""
+    X = load_digits().data[:640]
+    model = (BalancedKMeans if equal else KMeans)(32, n_init=1, random_state=0)
+    codes = model.fit(X).labels_
+    turn = np.array([np.sum(codes[:i] == code) for i, code in enumerate(codes)])
+    batches = np.split(np.argsort(turn, kind="stable"), range(32, 640, 32))
+    rate = neural.collision_rate(batches, codes)
+    assert rate == 0 if equal else rate > 0.5
+    # One row of each cluster that has any left: no collision, but batches as uneven as the clusters.
+    sampler = neural.OnePerCluster(lambda rows, k: codes, 32, "rows")
+    sampler.start(torch.as_tensor(X), torch.as_tensor(X))
+    uneven = [len(batch) for batch in sampler.batches(640, 32, np.random.RandomState(0))]
+    assert sampler.collision_rate(32, 0) == 0
+    assert (min(uneven) == 32) == equal
 
 
 def test_same_seed_same_embedding_and_generators_stay(rows):
