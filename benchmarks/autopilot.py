@@ -400,7 +400,11 @@ def main() -> None:
             published_table(splits, options.seeds, options.n_jobs)
     if "random" in options.tables:
         found = random_tables(options.data, options.keel)
-        random_split_table({name: found[name] for name in options.only or found}, options.splits, options.n_jobs)
+        unknown = set(options.only or ()) - set(found) - set(RIGHT)
+        if unknown:
+            parser.error(f"no tables of these names: {', '.join(sorted(unknown))}")
+        chosen = {name: table for name, table in found.items() if not options.only or name in options.only}
+        random_split_table(chosen, options.splits, options.n_jobs)
     if "planted" in options.tables:
         kinds = [kind for kind in RIGHT if not options.only or kind in options.only]
         planted_table(options.seeds, options.n_jobs, kinds)

@@ -525,7 +525,8 @@ def test_leaderboard_tells_who_votes_in_the_end(blobs):
     assert board["weight"].sum() == pytest.approx(1)
     assert board.loc["failing", "strength"] > 1
     only = quick(n_clusters=6, candidates=[("failing", failing), *QUICK], max_rows=80, consensus=False).fit(X, y)
-    assert len(only.estimators_) == 1
+    assert only.leaderboard_["candidate"].tolist() == ["k-means", "failing", "ward"]
+    assert only.weights_.tolist() == [1.0]
 
 
 def test_leaderboard_has_the_scores_of_each_trial(blobs):

@@ -372,37 +372,45 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
         findings: Findings,
         settings: SearchSettings,
     ) -> dict[int, Any]:
-        """What was kept, fitted to all rows as far as time allows; if none of it can be, the quickest that can."""
+        """What was kept, fitted to all rows as far as time allows; if none of it can be, another that can.
+
+        That is the quickest where time is short, else the next best.
+        """
         codes = labels.codes.astype(np.int64)
         members: dict[int, Any] = {}
-        errors: list[Exception] = []
-        growth = (len(X) / max(findings.n_rows, 1)) ** _GROWTH
-        takes = np.array([outcome.seconds for outcome in findings.outcomes]) * growth
-        others = findings.alive[np.argsort(takes[findings.alive], kind="stable")]
-        for place, number in enumerate([*kept.tolist(), *others.tolist()]):
-            chosen = place < len(kept)
-            if (chosen and not settings.clock.allows(takes[number])) or (members and not chosen):
-                continue
+        errors: dict[int, Exception] = {}
+
+        def attempt(number: int) -> None:
             try:
                 members[number] = fit_member(candidates[number].pipeline, X, codes, n_wanted, settings.seed)
             except FIT_ERRORS as error:
-                errors.append(error)
+                errors[number] = error
+
+        growth = (len(X) / max(findings.n_rows, 1)) ** _GROWTH
+        takes = np.array([outcome.seconds for outcome in findings.outcomes]) * growth
+        for number in kept.tolist():
+            if settings.clock.allows(takes[number]):
+                attempt(number)
+        last = -findings.evidence.strengths(self.selection) if settings.clock.budget is None else takes
+        for number in findings.alive[np.argsort(last[findings.alive], kind="stable")].tolist():
+            if not members and number not in errors:
+                attempt(number)
         if not members:
-            raise ValueError(f"No candidate can be fitted to all rows: {errors[0]}") from errors[0]
+            error = next(iter(errors.values()))
+            raise ValueError(f"No candidate can be fitted to all rows: {error}") from error
         return members
 
     def _warn_if_little_is_known(self, labels: PartialLabels, sample: Sample, n_made: int, n_run: int) -> None:
-        if not sample.free.any() or not labels.n_known or (labels.n_known >= FEW_KNOWN and n_run):
+        if not sample.free.any() or not labels.n_known:
             return
-        rests = "how far candidates agree with each other and with themselves"
-        if self.selection != "robust" and n_run:
-            rests = "a hidden pair of classes"
-        if labels.n_known >= FEW_KNOWN and n_made:
+        rests = "how far candidates agree with each other"
+        if labels.n_known < FEW_KNOWN or not n_made:
+            rests = f"{rests} and with themselves" if self.selection == "robust" or not n_run else "two hidden classes"
+            warn_user(
+                f"{sample.n_labeled} labeled rows, known classes: {labels.n_known}. That is too little to hide classes "
+                f"and look for them: the choice rests on {rests}. Label more rows, of at least three classes."
+            )
+        elif not n_run:
             warn_user(
                 f"time_budget={self.time_budget} left no time to hide known classes: the choice rests on {rests}."
             )
-            return
-        warn_user(
-            f"{sample.n_labeled} labeled rows, known classes: {labels.n_known}. That is too little to hide classes "
-            f"and look for them: the choice rests on {rests}. Label more rows, of at least three classes."
-        )
