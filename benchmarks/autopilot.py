@@ -392,6 +392,10 @@ def main() -> None:
     parser.add_argument("--tables", nargs="*", default=tables, choices=tables)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
+    found = random_tables(options.data, options.keel)
+    unknown = set(options.only or ()) - set(found) - set(RIGHT)
+    if unknown:
+        parser.error(f"no tables of these names: {', '.join(sorted(unknown))}")
     if options.data:
         splits = [published_split(options.data, name) for name in PUBLISHED]
         if "peers" in options.tables:
@@ -399,10 +403,6 @@ def main() -> None:
         if "published" in options.tables:
             published_table(splits, options.seeds, options.n_jobs)
     if "random" in options.tables:
-        found = random_tables(options.data, options.keel)
-        unknown = set(options.only or ()) - set(found) - set(RIGHT)
-        if unknown:
-            parser.error(f"no tables of these names: {', '.join(sorted(unknown))}")
         chosen = {name: table for name, table in found.items() if not options.only or name in options.only}
         random_split_table(chosen, options.splits, options.n_jobs)
     if "planted" in options.tables:
