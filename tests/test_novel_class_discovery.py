@@ -9,16 +9,14 @@ import pytest
 from sklearn.cluster import AgglomerativeClustering, KMeans
 from sklearn.datasets import load_digits, make_moons
 from sklearn.exceptions import NotFittedError
-from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_sslcluster.auto import LeaderboardDisplay, NovelClassDiscovery, default_candidates
-from sklearn_sslcluster.auto._choice import Evidence, choose, survivors
+from sklearn_sslcluster.auto._choice import Evidence, choose
 from sklearn_sslcluster.auto._count import calibrate, vote
 from sklearn_sslcluster.auto._search import estimate_known_share, row_sample
-from sklearn_sslcluster.auto._trials import Outcome, agreement, make_trials, numbers_hidden
 from sklearn_sslcluster.datasets import hide_classes, make_partially_labeled_blobs
 from sklearn_sslcluster.discovery import NCDKMeans, NovelRowsClustering, SemiSupervisedKMeans
 from sklearn_sslcluster.metrics import clustering_accuracy
@@ -84,106 +82,6 @@ def test_the_case_is_told_from_the_rows(blobs):
     assert model.unlabeled_ == "mixed"
     assert clustering_accuracy(y_true, model.labels_) == 1
     assert quick(n_clusters=6, unlabeled="mixed").fit(X, y).unlabeled_ == "mixed"
-
-
-# Trials
-
-
-def test_trials_hide_classes_of_labeled_rows_only():
-    codes = np.repeat([0, 1, 2, 3, -1], 10)
-    trials = make_trials(codes, [2], 6, 0.0, np.random.RandomState(0))
-    assert len({tuple(trial.hidden) for trial in trials}) == 6
-    for trial in trials:
-        assert (codes[trial.rows] >= 0).all()
-        assert len(trial.rows) == 40
-        np.testing.assert_array_equal(trial.codes < 0, np.isin(codes[trial.rows], trial.hidden))
-        assert (trial.n_visible, trial.n_classes) == (2, 4)
-        visible = trial.codes >= 0
-        np.testing.assert_array_equal(trial.codes[visible], trial.truth[visible])
-
-
-def test_trials_mask_rows_of_visible_classes_in_the_proportion_of_the_table():
-    codes = np.repeat([0, 1, 2, -1], 20)
-    (trial, *_) = make_trials(codes, [2], 3, 0.25, np.random.RandomState(0))
-    assert (trial.codes == 0).sum() == 15
-    # One row of a class stays labeled however many are masked.
-    (trial, *_) = make_trials(codes, [2], 3, 0.99, np.random.RandomState(0))
-    assert (trial.codes == 0).sum() == 1
-
-
-@pytest.mark.parametrize(
-    ("n_known", "expected"), [(1, [1]), (2, [2]), (3, [2]), (4, [2, 3]), (5, [3, 4]), (10, [5, 9])]
-)
-def test_half_of_the_classes_but_two_and_all_but_one_are_hidden(n_known, expected):
-    assert numbers_hidden(n_known, None) == expected
-
-
-@pytest.mark.parametrize(("n_trials", "sizes"), [(3, [2, 3, 2]), (8, 4 * [2, 3]), (20, [*(4 * [2, 3]), 2, 2])])
-def test_numbers_of_hidden_classes_come_in_turn_as_long_as_there_are_combinations(n_trials, sizes):
-    codes = np.repeat([0, 1, 2, 3, -1], 10)
-    trials = make_trials(codes, [2, 3], n_trials, 0.0, np.random.RandomState(0))
-    assert [len(trial.hidden) for trial in trials] == sizes
-    assert len({tuple(trial.hidden) for trial in trials}) == len(trials)
-
-
-def test_score_counts_masked_rows_and_no_names_of_hidden_classes():
-    codes = np.repeat([0, 1, 2], 4)
-    (trial,) = [trial for trial in make_trials(codes, [2], 3, 0.0, np.random.RandomState(0)) if trial.hidden[0] == 1]
-    swapped = np.array([0, 0, 0, 0, 2, 2, 2, 2, 1, 1, 1, 1])
-    assert Outcome(swapped, 0.0).score(trial) == 1
-    taken_for_known = np.array([0, 0, 0, 0, 0, 0, 1, 1, 2, 2, 2, 2])
-    assert Outcome(taken_for_known, 0.0).score(trial) == 6 / 8
-    assert Outcome(None, 0.0).score(trial) == 0
-
-
-def test_agreement_is_the_mean_rand_index_with_the_others():
-    rng = np.random.RandomState(0)
-    parts = [rng.randint(3, size=30) for _ in range(3)]
-    outcomes = [*(Outcome(part, 0.0) for part in parts), Outcome(None, 0.0)]
-    found = agreement(outcomes, np.ones(30, dtype=bool))
-    expected = np.mean([adjusted_rand_score(parts[0], parts[1]), adjusted_rand_score(parts[0], parts[2])])
-    assert found[0] == pytest.approx(expected)
-    assert np.isnan(found[3])
-
-
-# Choice
-
-
-def test_ties_go_to_the_first_and_failed_candidates_nowhere():
-    scores = np.array([[0.8, 0.8], [0.8, 0.8], [np.nan, np.nan], [0.5, 0.6]])
-    evidence = Evidence(scores, np.array([0.5, 0.5, np.nan, 0.5]), np.zeros(4))
-    alive = np.array([0, 1, 3])
-    kept, weights = choose(evidence, alive, "robust", consensus=True)
-    assert kept.tolist() == [0, 1]
-    assert weights[0] > weights[1] > 0
-    assert weights.sum() == pytest.approx(1)
-    assert choose(evidence, alive, "robust", consensus=False)[0].tolist() == [0]
-    assert survivors(evidence, alive, 2, "robust").tolist() == [0, 1]
-
-
-def test_votes_fall_with_strength_and_end_at_a_fifth_of_the_best():
-    scores = np.array([[0.90], [0.93], [0.87], [0.93], [0.87]])
-    evidence = Evidence(scores, np.array([0.5, 0.5, 0.5, 0.5, 0.59]), np.zeros(5))
-    kept, weights = choose(evidence, np.arange(5), "hidden-classes", consensus=True)
-    # Two steps of 0.03 leave a share of exp(-2) of the votes, which is below a fifth.
-    assert kept.tolist() == [1, 3, 0]
-    np.testing.assert_allclose(weights / weights[0], [1, 0.99, 0.98 * np.exp(-1)])
-    # The agreement lifts the last one by 0.3 * 0.09.
-    assert choose(evidence, np.arange(5), "robust", consensus=True)[0].tolist() == [1, 3, 0, 4]
-    many = Evidence(np.full((9, 1), 0.9), np.full(9, 0.5), np.zeros(9))
-    assert choose(many, np.arange(9), "robust", consensus=True)[0].tolist() == list(range(7))
-
-
-def test_agreement_weighs_less_the_more_trials_there_are():
-    agreements = np.array([0.9, 0.3])
-    one, nine = (Evidence(np.full((2, n), 0.8), agreements, np.zeros(2)).strengths("robust") for n in (1, 9))
-    np.testing.assert_allclose([one[0] - one[1], nine[0] - nine[1]], [0.3 * 0.6, 0.1 * 0.6])
-
-
-def test_agreement_decides_only_where_asked():
-    evidence = Evidence(np.array([[0.80], [0.82]]), np.array([0.9, 0.3]), np.zeros(2))
-    assert choose(evidence, np.arange(2), "robust", consensus=False)[0].tolist() == [0]
-    assert choose(evidence, np.arange(2), "hidden-classes", consensus=False)[0].tolist() == [1]
 
 
 # Count

@@ -16,9 +16,11 @@ class LeaderboardDisplay:
     names : list of str
         Candidates with their parameters, best first.
     scores : ndarray of shape (n_candidates, n_trials)
-        Accuracy on hidden classes; NaN where a candidate was in no such trial.
+        Scores on hidden classes; NaN where a candidate was in no such trial.
     weights : ndarray of shape (n_candidates,)
         Their votes.
+    score_name : str, default="accuracy"
+        What the scores are.
 
     Attributes
     ----------
@@ -39,13 +41,14 @@ class LeaderboardDisplay:
     >>> model = NovelClassDiscovery(5, n_splits=2, random_state=0).fit(X, y)
     >>> display = LeaderboardDisplay.from_estimator(model)
     >>> display.ax_.get_xlabel()
-    'accuracy on hidden known classes'
+    'F1 score on hidden known classes'
     """
 
-    def __init__(self, names: list[str], scores: np.ndarray, weights: np.ndarray) -> None:
+    def __init__(self, names: list[str], scores: np.ndarray, weights: np.ndarray, score_name: str = "accuracy") -> None:
         self.names = names
         self.scores = scores
         self.weights = weights
+        self.score_name = score_name
 
     @classmethod
     def from_estimator(cls, estimator: Any, *, ax: Any = None) -> LeaderboardDisplay:
@@ -68,7 +71,8 @@ class LeaderboardDisplay:
         pairs = zip(board["candidate"], board["parameters"], strict=True)
         names = [f"{name} ({params})" if params else name for name, params in pairs]
         scores = np.array(estimator.trial_scores_, dtype=np.float64).reshape(len(names), -1)
-        display = cls(names, scores, np.asarray(board["weight"]))
+        score_name = "F1 score" if estimator.trials_among_ == "all" else "accuracy"
+        display = cls(names, scores, np.asarray(board["weight"]), score_name)
         return display.plot(ax=ax)
 
     def plot(self, *, ax: Any = None) -> LeaderboardDisplay:
@@ -96,6 +100,6 @@ class LeaderboardDisplay:
                 ax.plot(told, np.full(len(told), place), "o", color=color, markersize=4)
         ax.set_yticks(range(len(self.names)), self.names)
         ax.invert_yaxis()
-        ax.set(xlim=(0, 1.02), xlabel="accuracy on hidden known classes")
+        ax.set(xlim=(0, 1.02), xlabel=f"{self.score_name} on hidden known classes")
         self.ax_, self.figure_ = ax, ax.figure
         return self

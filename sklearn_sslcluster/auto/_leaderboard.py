@@ -19,9 +19,10 @@ class LeaderboardMixin:
         """The candidates, best first, as a DataFrame (needs pandas).
 
         Its columns: ``candidate`` and ``parameters``; ``strength``, by which they are ranked; ``hidden_accuracy``, the
-        mean accuracy on hidden classes, with its standard error ``se`` and the number of ``trials``; ``agreement`` with
-        the other candidates; ``fit_time``, the seconds of all its fits but the last to all rows; ``chosen``, whether it
-        was kept, and ``weight``, its share of the votes; ``trial0_score`` and so on, its accuracy in each trial.
+        mean accuracy on hidden classes (F1 score where ``trials_among_`` is "all"), with its standard error ``se`` and
+        the number of ``trials``; ``agreement`` with the other candidates; ``fit_time``, the seconds of all its fits but
+        the last to all rows; ``chosen``, whether it was kept, and ``weight``, its share of the votes; ``trial0_score``
+        and so on, the score in each trial.
         """
         check_is_fitted(self, "leaderboard_data_")
         from pandas import DataFrame

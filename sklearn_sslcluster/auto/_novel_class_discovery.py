@@ -29,6 +29,7 @@ from ._search import (
     SearchSettings,
     estimate_known_share,
     explore,
+    harder,
     row_sample,
     settle_case,
 )
@@ -123,8 +124,10 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
     translations_ : list of ndarray
         For each of them, the position in ``classes_`` of each class it names; -1 for classes without a row.
     trial_scores_ : list of list
-        Accuracy of each candidate, in the order of the leaderboard, in each trial that was run; None where it was not
+        Score of each candidate, in the order of the leaderboard, in each trial that was run; None where it was not
         tried.
+    trials_among_ : {"labeled", "all"}
+        Rows that take part in the trials, see Notes: with ``"all"`` the scores are F1 scores.
     leaderboard_data_ : dict
         What ``leaderboard_`` is made of.
     suggested_rows_ : ndarray
@@ -159,6 +162,9 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
     classes are hidden; where unlabeled rows belong to known classes, too, a like share of the rows of the visible ones
     loses its labels. A candidate is scored by :func:`~sklearn_sslcluster.metrics.hidden_class_accuracy` on the rows
     without a label. (Algorithm 1 of [1]_ has all rows take part, so that the number of classes in a trial is unknown.)
+    With three known classes or fewer most candidates find those. If all unlabeled rows are new, classes are then hidden
+    among all rows, with as many classes as were asked for or counted, and the score is the F1 score of each hidden
+    class and the cluster matched with it, averaged over the hidden rows; for this, unlabeled rows are of other classes.
 
     *Choice.* Candidates are ranked by
 
@@ -168,7 +174,8 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
 
     where the second term looks at the partitions of the unlabeled rows: what several methods agree on is seldom wrong.
     If fewer than three classes are known, or there are no trials, the agreement of a partition with that of the same
-    candidate on 70 % of the rows is added. The votes of candidates are in proportion to :math:`e^{s / 0.03}`; up to
+    candidate on 70 % of the rows is added. Where classes are hidden among all rows, the factors of the two are 0.1
+    instead of 0.3, and 0.1 instead of 1. The votes of candidates are in proportion to :math:`e^{s / 0.03}`; up to
     seven are kept, as long as they have at least a fifth of the votes of the best.
 
     *Number of classes.* Rows are embedded by t-SNE, in their columns and in a metric learned from the visible classes,
@@ -289,6 +296,7 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
         with fit_progress(self, X, y, max_steps=None, step_name="round") as step:
             candidates = self._expand(sample)[: self.max_candidates]
             n_wanted, counted = self._count(sample, trials, labels, settings)
+            trials = harder(trials, sample, n_wanted)
             findings = explore(candidates, sample, trials, n_wanted, settings, lambda: step())
         if not len(findings.alive):
             error = next((outcome.error for outcome in findings.outcomes if outcome.error is not None), None)
@@ -300,6 +308,7 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
             **counted,
             "known_share_": sample.known_share,
             "unlabeled_": sample.unlabeled,
+            "trials_among_": "all" if findings.evidence.among_all else "labeled",
             "hidden_classes_": [labels.classes[trial.hidden] for trial in trials[:n_trials]],
         }
         if self.refit:

@@ -14,7 +14,7 @@ from ..labels import UNLABELED
 from ..numerics import distinct_rows, share_of_known, whitening, within_scatter
 from ._candidates import Candidate
 from ._choice import Evidence, survivors
-from ._trials import Outcome, Trial, agreement, run_all
+from ._trials import Outcome, Trial, agreement, among_all, run_all
 
 # Below this share of unlabeled rows that look known, they are taken to be all novel.
 _LARGEST_NOVEL_SHARE = 0.03
@@ -25,6 +25,8 @@ _FIRST_TRIALS, _KEPT_SHARE, _FEWEST_KEPT = 4, 0.6, 5
 _RESAMPLED = 0.7
 # With fewer known classes trials say little.
 FEW_KNOWN = 3
+# With so many or fewer, the labeled rows are too easy: classes are hidden among all rows.
+_FEW_AMONG_ALL = 3
 # Rows of a known class that a sample holds, if there are so many.
 _FEWEST_OF_CLASS = 5
 
@@ -147,6 +149,14 @@ def settle_case(unlabeled: str, known_share: float, n_known: int) -> str:
     return "novel" if n_known and known_share < _LARGEST_NOVEL_SHARE else "mixed"
 
 
+def harder(trials: list[Trial], sample: Sample, n_clusters: int) -> list[Trial]:
+    """Trials among all rows, if few classes are known, and all unlabeled rows are of other ones."""
+    n_other = n_clusters - sample.n_known
+    if sample.unlabeled != "novel" or sample.n_known > _FEW_AMONG_ALL or n_other < 1:
+        return trials
+    return [among_all(trial, sample.codes, n_other) for trial in trials]
+
+
 def explore(
     candidates: list[Candidate],
     sample: Sample,
@@ -176,10 +186,11 @@ def explore(
     outcomes = _whole_sample(candidates, sample, n_clusters, settings)
     seconds = np.array([outcome.seconds for outcome in outcomes])
     alive = np.array([i for i, outcome in enumerate(outcomes) if outcome.codes is not None], dtype=np.intp)
-    evidence = Evidence(scores, agreement(outcomes, free), np.zeros(n))
+    all_take_part = any(trial.n_other for trial in trials)
+    evidence = Evidence(scores, agreement(outcomes, free), np.zeros(n), all_take_part)
     stopped, resampling = on_round() or not len(alive), np.zeros(n)
     round_takes = float(seconds[alive].sum()) / settings.side_by_side
-    if (sample.n_known < FEW_KNOWN or not trials) and not stopped and clock.allows(round_takes):
+    if (sample.n_known < FEW_KNOWN or all_take_part or not trials) and not stopped and clock.allows(round_takes):
         stability, resampling = _stabilities(candidates, sample, outcomes, n_clusters, settings)
         evidence = replace(evidence, stability=stability)
         stopped = on_round()

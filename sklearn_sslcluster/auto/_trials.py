@@ -11,6 +11,7 @@ from math import comb
 from typing import Any
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_rand_score
 from sklearn.utils.parallel import Parallel, delayed
 
@@ -38,6 +39,8 @@ class Trial:
     hidden : ndarray of shape (n_hidden,)
         Known classes that are hidden.
     n_visible : int
+    n_other : int, default=0
+        Classes of the rows of which nothing is known.
     """
 
     rows: np.ndarray
@@ -45,10 +48,11 @@ class Trial:
     truth: np.ndarray
     hidden: np.ndarray
     n_visible: int
+    n_other: int = 0
 
     @property
     def n_classes(self) -> int:
-        return self.n_visible + len(self.hidden)
+        return self.n_visible + len(self.hidden) + self.n_other
 
 
 @dataclass(frozen=True)
@@ -68,15 +72,38 @@ class Outcome:
     error: Exception | None = None
 
     def score(self, trial: Trial) -> float:
-        """Share of the masked rows in the right class; 0 if the fit failed, which has found nothing."""
+        """Share of the masked rows in the right class; 0 if the fit failed, which has found nothing.
+
+        Where there are other classes beside the hidden ones, it is the F1 score of the latter.
+        """
         if self.codes is None:
             return 0.0
+        if trial.n_other:
+            return _f1_of_hidden(trial, self.codes)
         masked = (trial.codes == UNLABELED) & (trial.truth != UNLABELED)
         # Clusters must not bear the names of hidden classes by accident.
         found = np.where(self.codes >= trial.n_visible, self.codes + trial.n_classes, self.codes)
         return hidden_class_accuracy(
             trial.truth[masked], found[masked], visible_classes=list(range(trial.n_visible)), unassigned=None
         )
+
+
+def _f1_of_hidden(trial: Trial, found: np.ndarray) -> float:
+    """F1 score of each hidden class and the cluster that is matched with it; their mean, weighted by rows.
+
+    Rows of which nothing is known are taken to belong to no hidden class.
+    """
+    free = trial.codes == UNLABELED
+    truth, clusters = trial.truth[free], np.where(found[free] < trial.n_visible, 0, found[free] - trial.n_visible + 1)
+    sizes = np.bincount(clusters)
+    shared = np.zeros((len(trial.hidden), len(sizes)))
+    known = truth >= trial.n_visible
+    np.add.at(shared, (truth[known] - trial.n_visible, clusters[known]), 1.0)
+    rows = shared.sum(axis=1)
+    # Cluster 0 holds what was given to visible classes.
+    f1 = 2 * shared[:, 1:] / (rows[:, None] + sizes[1:])
+    matched, partners = linear_sum_assignment(f1, maximize=True)
+    return float(f1[matched, partners] @ rows[matched] / rows.sum())
 
 
 def numbers_hidden(n_known: int, n_hidden: int | None) -> list[int]:
@@ -140,6 +167,22 @@ def make_trials(
             masked[random_state.permutation(own)[:n_masked]] = True
         trials.append(Trial(rows, np.where(masked, UNLABELED, truth), truth, hidden, len(visible)))
     return trials
+
+
+def among_all(trial: Trial, codes: np.ndarray, n_other: int) -> Trial:
+    """The same classes hidden among all rows, where the unlabeled ones are of `n_other` classes of their own.
+
+    Parameters
+    ----------
+    trial : Trial
+        On the labeled rows.
+    codes : ndarray of shape (n_rows,)
+        Known classes, ``UNLABELED`` elsewhere.
+    n_other : int
+    """
+    visible, truth = np.full((2, len(codes)), UNLABELED)
+    visible[trial.rows], truth[trial.rows] = trial.codes, trial.truth
+    return Trial(np.arange(len(codes)), visible, truth, trial.hidden, trial.n_visible, n_other)
 
 
 def run(candidate: Candidate, X: np.ndarray, codes: np.ndarray, n_clusters: Any, seed: int) -> Outcome:

@@ -59,11 +59,11 @@ def _choice_lines(clusters: Any) -> list[str]:
         rows.append((title, params, *cells, f"{weight:.0%}" if weight > 0 else ""))
     left = len(board["candidate"]) - len(rows) + 1
     lines = aligned(rows) + ([f"... and {left} more"] if left > 0 else [])
+    told = "F1 score" if clusters.trials_among_ == "all" else "share of rows named rightly"
     lines.append(
         wrapped(
-            "(hidden classes: share of rows named rightly where known classes were hidden, with its standard error; "
-            "agreement: adjusted Rand index with the other candidates; best first by both, the first of them weighing "
-            "more)"
+            f"(hidden classes: {told} where known classes were hidden, with its standard error; agreement: adjusted "
+            "Rand index with the other candidates; best first by both, the first of them weighing more)"
         )
     )
     if clusters.n_clusters_votes_:
