@@ -162,14 +162,22 @@ def test_score_among_all_rows_is_one_for_the_truth_and_falls_with_every_mixture(
 
 
 @pytest.mark.parametrize(
-    ("n_known", "unlabeled", "n_clusters", "expected"),
-    [(3, "novel", 5, 2), (2, "novel", 3, 1), (3, "novel", 3, 0), (3, "mixed", 5, 0), (4, "novel", 6, 0)],
+    ("n_known", "n_hidden", "unlabeled", "n_clusters", "expected"),
+    [
+        (3, None, "novel", 5, 2),
+        (3, 1, "novel", 5, 2),
+        (2, None, "novel", 3, 0),
+        (2, 1, "novel", 3, 1),
+        (3, None, "novel", 3, 0),
+        (3, None, "mixed", 5, 0),
+        (4, None, "novel", 6, 0),
+    ],
 )
 def test_classes_are_hidden_among_all_rows_where_few_are_known_and_the_others_new(
-    n_known, unlabeled, n_clusters, expected
+    n_known, n_hidden, unlabeled, n_clusters, expected
 ):
     codes = np.r_[np.repeat(np.arange(n_known), 10), np.full(20, -1)]
-    trials = make_trials(codes, numbers_hidden(n_known, None), 8, 0.0, np.random.RandomState(0))
+    trials = make_trials(codes, numbers_hidden(n_known, n_hidden), 8, 0.0, np.random.RandomState(0))
     sample = Sample(np.zeros((len(codes), 1)), codes, unlabeled, 0.0, 20, 10 * n_known)
     assert {trial.n_other for trial in harder(trials, sample, n_clusters)} == {expected}
 

@@ -162,9 +162,10 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
     classes are hidden; where unlabeled rows belong to known classes, too, a like share of the rows of the visible ones
     loses its labels. A candidate is scored by :func:`~sklearn_sslcluster.metrics.hidden_class_accuracy` on the rows
     without a label. (Algorithm 1 of [1]_ has all rows take part, so that the number of classes in a trial is unknown.)
-    With three known classes or fewer most candidates find those. If all unlabeled rows are new, classes are then hidden
-    among all rows, with as many classes as were asked for or counted, and the score is the F1 score of each hidden
-    class and the cluster matched with it, averaged over the hidden rows; for this, unlabeled rows are of other classes.
+    With three known classes (or fewer, if some stay visible) most candidates find those. If all unlabeled rows are new,
+    classes are then hidden among all rows, with as many classes as were asked for or counted, and the score is the F1
+    score of each hidden class and the cluster matched with it, averaged over the hidden rows; unlabeled rows are of
+    other classes.
 
     *Choice.* Candidates are ranked by
 

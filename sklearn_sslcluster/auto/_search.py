@@ -150,11 +150,14 @@ def settle_case(unlabeled: str, known_share: float, n_known: int) -> str:
 
 
 def harder(trials: list[Trial], sample: Sample, n_clusters: int) -> list[Trial]:
-    """Trials among all rows, if few classes are known, and all unlabeled rows are of other ones."""
+    """Trials among all rows, if few classes are known, and all unlabeled rows are of other ones.
+
+    Trials that hide all known classes are left as they are: too many classes would be looked for without a label.
+    """
     n_other = n_clusters - sample.n_known
     if sample.unlabeled != "novel" or sample.n_known > _FEW_AMONG_ALL or n_other < 1:
         return trials
-    return [among_all(trial, sample.codes, n_other) for trial in trials]
+    return [among_all(trial, sample.codes, n_other) if trial.n_visible else trial for trial in trials]
 
 
 def explore(
