@@ -10,13 +10,7 @@ import skops.io
 
 from sklearn_sslcluster.cli import main
 from sklearn_sslcluster.discovery import SemiSupervisedKMeans
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """An empty working directory."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+from tests.cli_tools import error_of
 
 
 @pytest.fixture
@@ -38,15 +32,6 @@ def table(folder):
 def discover(*args):
     quick = ["--method", "semi-supervised-kmeans"]
     return main(["discover", "customers.csv", "--label", "segment", "--n-clusters", "4", *quick, *args])
-
-
-def error_of(capsys):
-    """The one line on standard error."""
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith("sslcluster")
-    assert err.count("\n") == 1
-    return err
 
 
 def refused(capsys, *args):

@@ -11,13 +11,6 @@ from sklearn_sslcluster.cli import main
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """An empty working directory."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
 def table(folder):
     """A table of two known classes and two others, as customers.csv."""
     rows = np.arange(120)
