@@ -237,8 +237,8 @@ def test_without_a_consensus_the_simplest_of_near_ties_is_kept():
 
 
 def test_without_trials_agreement_decides_whatever_is_asked():
-    evidence = Evidence(np.empty((2, 0)), np.array([0.2, 0.3]), np.zeros(2))
-    assert choose(evidence, np.arange(2), "hidden-classes", consensus=True)[0].tolist() == [1, 0]
+    evidence = Evidence(np.empty((3, 0)), np.array([0.2, 0.29, 0.3]), np.zeros(3))
+    assert choose(evidence, np.arange(3), "hidden-classes", consensus=True)[0].tolist() == [2, 1]
 
 
 @pytest.mark.parametrize("n_known", [1, 2])

@@ -9,8 +9,10 @@ import numpy as np
 # Weight of the agreement with the other candidates beside the accuracy on hidden classes in one trial; it falls with
 # the root of the number of trials, as the error of their mean does.
 _AGREEMENT = 0.3
-# In trials among all rows the unlabeled ones have their say already; stability then breaks near ties.
-_AGREEMENT_AMONG_ALL, _STABILITY_AMONG_ALL = 0.1, 0.1
+# In trials among all rows the unlabeled ones have their say already. Without trials there is little else.
+_AGREEMENT_AMONG_ALL, _AGREEMENT_ALONE = 0.1, 1.0
+# Weight of the stability, where it was looked at: it breaks near ties, and is no match for what methods agree on.
+_STABILITY = 0.1
 # Votes fall by the factor e with so much less strength; whose would be less than this share of the best's has none.
 _SOFTNESS, _LEAST_VOTE = 0.03, 0.2
 _MOST_KEPT = 7
@@ -31,7 +33,7 @@ class Evidence:
     agreement : ndarray of shape (n_candidates,)
         With the partitions of the others; NaN where the fit failed.
     stability : ndarray of shape (n_candidates,)
-        Agreement with the same candidate on a part of the rows; zeros where it was not looked at.
+        Agreement with the same candidate on a part of the rows; NaN where it was not looked at.
     among_all : bool, default=False
         The classes were hidden among all rows, not among the labeled ones alone.
     """
@@ -65,11 +67,10 @@ class Evidence:
         """What candidates are ranked by; -inf where the fit failed. Without trials there is only the agreement."""
         strength = self.means()
         if selection == "robust" or not self.n_trials:
-            of_agreement, of_stability = _AGREEMENT, 1.0
-            if self.among_all and self.n_trials:
-                of_agreement, of_stability = _AGREEMENT_AMONG_ALL, _STABILITY_AMONG_ALL
-            weight = of_agreement / np.sqrt(max(self.n_trials, 1))
-            strength = strength + weight * np.nan_to_num(self.agreement) + of_stability * self.stability
+            weight = _AGREEMENT_ALONE
+            if self.n_trials:
+                weight = (_AGREEMENT_AMONG_ALL if self.among_all else _AGREEMENT) / np.sqrt(self.n_trials)
+            strength = strength + weight * np.nan_to_num(self.agreement) + _STABILITY * np.nan_to_num(self.stability)
         return np.where(np.isfinite(self.agreement), strength, -np.inf)
 
 

@@ -20,16 +20,17 @@ class LeaderboardMixin:
 
         Its columns: ``candidate`` and ``parameters``; ``strength``, by which they are ranked; ``hidden_accuracy``, the
         mean accuracy on hidden classes (F1 score where ``trials_among_`` is "all"), with its standard error ``se`` and
-        the number of ``trials``; ``agreement`` with the other candidates; ``fit_time``, the seconds of all its fits but
-        the last to all rows; ``chosen``, whether it was kept, and ``weight``, its share of the votes; ``trial0_score``
-        and so on, the score in each trial.
+        the number of ``trials``; ``agreement`` with the other candidates; ``stability``, agreement with the same
+        candidate on 70 % of the rows, NaN where it was not looked at; ``fit_time``, the seconds of all its fits but the
+        last to all rows; ``chosen``, whether it was kept, and ``weight``, its share of the votes; ``trial0_score`` and
+        so on, the score in each trial.
         """
         check_is_fitted(self, "leaderboard_data_")
         from pandas import DataFrame
 
         board = DataFrame(self.leaderboard_data_)  # type: ignore[attr-defined]
         board.insert(board.columns.get_loc("weight"), "chosen", board["weight"] > 0)
-        told = ["strength", "hidden_accuracy", "se", "agreement"]
+        told = ["strength", "hidden_accuracy", "se", "agreement", "stability"]
         for number, scores in enumerate(zip(*self.trial_scores_, strict=True)):  # type: ignore[attr-defined]
             told.append(f"trial{number}_score")
             board[told[-1]] = scores
@@ -64,6 +65,7 @@ class LeaderboardMixin:
                 "se": _told(evidence.errors()[order]),
                 "trials": n_trials[order],
                 "agreement": _told(evidence.agreement[order]),
+                "stability": _told(evidence.stability[order]),
                 "fit_time": findings.seconds[order],
                 "weight": weight[order],
             },

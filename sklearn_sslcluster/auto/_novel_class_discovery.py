@@ -127,7 +127,7 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
         Score of each candidate, in the order of the leaderboard, in each trial that was run; None where it was not
         tried.
     trials_among_ : {"labeled", "all"}
-        Rows that take part in the trials, see Notes: with ``"all"`` the scores are F1 scores.
+        Rows that take part in the trials, if there are any, see Notes: with ``"all"`` the scores are F1 scores.
     leaderboard_data_ : dict
         What ``leaderboard_`` is made of.
     suggested_rows_ : ndarray
@@ -174,10 +174,10 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
             + \\frac{0.3}{\\sqrt{n_\\text{trials}}} \\times \\text{mean adjusted Rand index with the others}
 
     where the second term looks at the partitions of the unlabeled rows: what several methods agree on is seldom wrong.
-    If fewer than three classes are known, or there are no trials, the agreement of a partition with that of the same
-    candidate on 70 % of the rows is added. Where classes are hidden among all rows, the factors of the two are 0.1
-    instead of 0.3, and 0.1 instead of 1. The votes of candidates are in proportion to :math:`e^{s / 0.03}`; up to
-    seven are kept, as long as they have at least a fifth of the votes of the best.
+    Its factor is 0.1 instead of 0.3 where classes are hidden among all rows, and 1 where there are no trials. In these
+    cases, or if fewer than three classes are known, a tenth of the stability is added, the adjusted Rand index of a
+    partition with that of the same candidate on 70 % of the rows. The votes of candidates are in proportion to
+    :math:`e^{s / 0.03}`; up to seven are kept, as long as they have at least a fifth of the votes of the best.
 
     *Number of classes.* Rows are embedded by t-SNE, in their columns and in a metric learned from the visible classes,
     and counted in the embedding by the Bayesian information criterion of a mixture and by the silhouette of k-means:

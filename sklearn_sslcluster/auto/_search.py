@@ -190,7 +190,7 @@ def explore(
     seconds = np.array([outcome.seconds for outcome in outcomes])
     alive = np.array([i for i, outcome in enumerate(outcomes) if outcome.codes is not None], dtype=np.intp)
     all_take_part = any(trial.n_other for trial in trials)
-    evidence = Evidence(scores, agreement(outcomes, free), np.zeros(n), all_take_part)
+    evidence = Evidence(scores, agreement(outcomes, free), np.full(n, np.nan), all_take_part)
     stopped, resampling = on_round() or not len(alive), np.zeros(n)
     round_takes = float(seconds[alive].sum()) / settings.side_by_side
     if (sample.n_known < FEW_KNOWN or all_take_part or not trials) and not stopped and clock.allows(round_takes):
