@@ -85,13 +85,23 @@ def study_tables(folder: Path | None) -> dict[str, tuple[np.ndarray, np.ndarray]
 
 
 def keel_table(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Standardized columns and classes of a file of the KEEL repository; without classes of fewer than ten rows."""
+    """Standardized columns and classes of a file of the KEEL repository; without classes of fewer than ten rows.
+
+    A column of text becomes one column a value.
+    """
     lines = [line.strip() for line in path.read_text(errors="ignore").splitlines()]
     cells = [[cell.strip() for cell in line.split(",")] for line in lines if line and not line.startswith("@")]
     y = np.unique([entry[-1] for entry in cells], return_inverse=True)[1]
-    X = np.array([[float(cell) for cell in entry[:-1]] for entry in cells])
+    X = np.column_stack([_numbers([entry[j] for entry in cells]) for j in range(len(cells[0]) - 1)])
     X, y = X[np.bincount(y)[y] >= 10], y[np.bincount(y)[y] >= 10]
     return StandardScaler().fit_transform(X[:, X.std(axis=0) > 0]), np.unique(y, return_inverse=True)[1]
+
+
+def _numbers(column: list[str]) -> np.ndarray:
+    try:
+        return np.array(column, dtype=np.float64)[:, None]
+    except ValueError:
+        return (np.array(column)[:, None] == np.unique(column)).astype(np.float64)
 
 
 def mean_std(values: list[float]) -> str:

