@@ -244,9 +244,11 @@ def test_without_trials_agreement_decides_whatever_is_asked():
 @pytest.mark.parametrize("n_known", [1, 2])
 def test_few_known_classes_are_warned_of(blobs, n_known):
     X, _, y_true = blobs
-    with pytest.warns(UserWarning, match="too little to hide classes"):
+    rests = "rests on 1 trial with hidden classes, and on how far" if n_known == 2 else "rests on how far"
+    with pytest.warns(UserWarning, match=f"too little to hide classes .* {rests}"):
         model = quick(n_clusters=6, unlabeled="novel").fit(X, np.where(y_true < n_known, y_true, -1))
     assert len(model.hidden_classes_) == (1 if n_known == 2 else 0)
+    assert (model.trials_among_, model.leaderboard_["stability"].notna().all()) == ("labeled", True)
     assert model.n_clusters_ == 6
 
 

@@ -15,6 +15,7 @@ from sklearn.base import ClusterMixin
 from skops.io.exceptions import UntrustedTypesFoundException
 
 from sklearn_sslcluster import __version__
+from sklearn_sslcluster.auto import LeaderboardDisplay
 from sklearn_sslcluster.base import _persistence
 from sklearn_sslcluster.cli import main
 from sklearn_sslcluster.datasets import make_partially_labeled_blobs
@@ -54,6 +55,14 @@ def test_files_of_every_release_load_and_answer_as_they_did(path):
     else:
         assert_allclose(answers, content["answers"], rtol=1e-6, atol=1e-8)
     assert_array_equal(content["rows"], rows()[2])
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.stem == "NovelClassDiscovery"], ids=str)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.InconsistentVersionWarning")
+def test_leaderboard_of_every_release_is_shown(path):
+    model = skops.io.load(path, trusted=trusted_types())["model"][-1]
+    assert model.leaderboard_["weight"].sum() == pytest.approx(1)
+    assert len(LeaderboardDisplay.from_estimator(model).names) == len(model.leaderboard_)
 
 
 def test_files_are_small_and_a_release_has_one_of_every_estimator():

@@ -4,13 +4,16 @@ from itertools import permutations
 
 import numpy as np
 import pytest
+from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, f1_score
 from sklearn.mixture import GaussianMixture
 
-from sklearn_sslcluster.auto import NovelClassDiscovery
+from sklearn_sslcluster.auto import LeaderboardDisplay, NovelClassDiscovery
 from sklearn_sslcluster.auto._choice import Evidence, choose, survivors
 from sklearn_sslcluster.auto._search import Sample, harder
 from sklearn_sslcluster.auto._trials import Outcome, agreement, among_all, make_trials, numbers_hidden
+from sklearn_sslcluster.cli._report import _choice_lines
+from sklearn_sslcluster.datasets import make_partially_labeled_blobs
 from sklearn_sslcluster.discovery import NCDKMeans, NovelRowsClustering
 from sklearn_sslcluster.metrics import clustering_accuracy
 
@@ -130,8 +133,9 @@ def test_classes_hidden_among_all_rows_keep_their_numbers():
 
 
 @pytest.mark.parametrize("n_clusters", [3, 5])
-def test_score_among_all_rows_is_the_best_f1_of_a_matching(n_clusters):
-    rng = np.random.RandomState(n_clusters)
+@pytest.mark.parametrize("seed", range(20))
+def test_score_among_all_rows_is_the_best_f1_of_a_matching(n_clusters, seed):
+    rng = np.random.RandomState(seed)
     codes = np.r_[np.repeat([0, 1, 2], [10, 20, 30]), np.full(40, -1)]
     (trial,) = [trial for trial in make_trials(codes, [2], 3, 0.0, rng) if trial.hidden.tolist() == [1, 2]]
     trial = among_all(trial, codes, 2)
@@ -162,23 +166,26 @@ def test_score_among_all_rows_is_one_for_the_truth_and_falls_with_every_mixture(
 
 
 @pytest.mark.parametrize(
-    ("n_known", "n_hidden", "unlabeled", "n_clusters", "expected"),
+    ("n_known", "n_hidden", "unlabeled", "n_clusters", "n_free", "expected"),
     [
-        (3, None, "novel", 5, 2),
-        (3, 1, "novel", 5, 2),
-        (2, None, "novel", 3, 0),
-        (2, 1, "novel", 3, 1),
-        (3, None, "novel", 3, 0),
-        (3, None, "mixed", 5, 0),
-        (4, None, "novel", 6, 0),
+        (3, None, "novel", 5, 20, 2),
+        (3, 1, "novel", 5, 20, 2),
+        (2, None, "novel", 3, 20, 0),
+        (2, 1, "novel", 3, 20, 1),
+        (3, None, "novel", 3, 20, 0),
+        (3, None, "mixed", 5, 20, 0),
+        (4, None, "novel", 6, 20, 0),
+        # Ten rows of each known class among new ones of 30 and of 31.
+        (3, None, "novel", 5, 60, 2),
+        (3, None, "novel", 5, 62, 0),
     ],
 )
 def test_classes_are_hidden_among_all_rows_where_few_are_known_and_the_others_new(
-    n_known, n_hidden, unlabeled, n_clusters, expected
+    n_known, n_hidden, unlabeled, n_clusters, n_free, expected
 ):
-    codes = np.r_[np.repeat(np.arange(n_known), 10), np.full(20, -1)]
+    codes = np.r_[np.repeat(np.arange(n_known), 10), np.full(n_free, -1)]
     trials = make_trials(codes, numbers_hidden(n_known, n_hidden), 8, 0.0, np.random.RandomState(0))
-    sample = Sample(np.zeros((len(codes), 1)), codes, unlabeled, 0.0, 20, 10 * n_known)
+    sample = Sample(np.zeros((len(codes), 1)), codes, unlabeled, 0.0, n_free, 10 * n_known)
     assert {trial.n_other for trial in harder(trials, sample, n_clusters)} == {expected}
 
 
@@ -200,7 +207,7 @@ def test_what_all_find_among_labeled_rows_is_told_apart_among_all_rows():
     centers = np.array([[0, 0], [24, 0], [0, 24], [8, 8], [16, 16], [8, 20]])
     X = centers[y_true] + np.einsum("ij,ijk->ik", rng.normal(size=(300, 2)) * [4, 0.4], turns[y_true])
     y = np.where(y_true < 3, y_true, -1)
-    mixture = NovelRowsClustering(GaussianMixture(n_init=10))
+    mixture = NovelRowsClustering(clusterer=GaussianMixture(n_init=10))
     candidates = [("k-means", NCDKMeans(n_init=2)), ("mixture", mixture)]
     model = NovelClassDiscovery(6, candidates=candidates, unlabeled="novel", consensus=False, random_state=0).fit(X, y)
     assert model.leaderboard_["candidate"][0] == "mixture"
@@ -210,4 +217,86 @@ def test_what_all_find_among_labeled_rows_is_told_apart_among_all_rows():
     gain = clustering_accuracy(y_true[free], model.labels_[free]) - clustering_accuracy(
         y_true[free], k_means.labels_[free]
     )
-    assert gain > 0.02
+    assert gain > 0.1
+    board = model.leaderboard_
+    assert board["stability"].between(0, 1).all()
+    np.testing.assert_allclose(
+        board["strength"],
+        board["hidden_accuracy"] + 0.1 / np.sqrt(3) * board["agreement"] + 0.1 * board["stability"],
+    )
+    display = LeaderboardDisplay.from_estimator(model)
+    assert display.ax_.get_xlabel() == "F1 score on hidden known classes"
+    told = " ".join(" ".join(_choice_lines(model)).split())
+    assert "hidden classes: F1 score where known classes were hidden" in told
+    assert "best first by both and how stable the partition is" in told
+
+
+def test_accuracy_is_called_so():
+    X, y, _ = make_partially_labeled_blobs(120, n_known=4, n_novel=2, random_state=0)
+    model = NovelClassDiscovery(6, candidates=[("ward", NovelRowsClustering())], random_state=0).fit(X, y)
+    assert model.trials_among_ == "labeled"
+    assert LeaderboardDisplay.from_estimator(model).ax_.get_xlabel() == "accuracy on hidden known classes"
+    told = " ".join(" ".join(_choice_lines(model)).split())
+    assert "hidden classes: share of rows named rightly where" in told
+    assert "stable" not in told
+
+
+class Slow(KMeans):
+    """Takes some seconds of a clock of its own."""
+
+    clock, costs = 0.0, 1.0
+
+    def fit_predict(self, X, y=None, sample_weight=None):
+        type(self).clock += self.costs
+        return super().fit_predict(X)
+
+
+class Slower(Slow):
+    costs = 3.0
+
+    def fit_predict(self, X, y=None, sample_weight=None):
+        Slow.clock += self.costs
+        return KMeans.fit_predict(self, X)
+
+
+def slow_model(monkeypatch, **params):
+    monkeypatch.setattr("sklearn_sslcluster.auto._search.time.perf_counter", lambda: Slow.clock)
+    monkeypatch.setattr(Slow, "clock", 0.0)
+    X, y, _ = make_partially_labeled_blobs(120, n_known=3, n_novel=2, random_state=0)
+    candidates = [
+        (kind.__name__, NovelRowsClustering(clusterer=kind(n_init=1, random_state=0))) for kind in (Slow, Slower)
+    ]
+    model = NovelClassDiscovery(5, candidates=candidates, unlabeled="novel", refit=False, random_state=0, **params)
+    return model.fit(X, y)
+
+
+def test_time_goes_to_trials_before_stability(monkeypatch):
+    """The first fits, three trials and the look at the stability take four seconds each."""
+    board = slow_model(monkeypatch, time_budget=17).leaderboard_
+    assert (board["trials"].tolist(), Slow.clock) == ([3, 3], 16)
+    assert board["stability"].isna().all()
+    board = slow_model(monkeypatch, time_budget=20).leaderboard_
+    assert (board["trials"].tolist(), Slow.clock) == ([3, 3], 20)
+    assert board["stability"].notna().all()
+
+
+def test_stability_is_looked_at_where_it_counts_only(monkeypatch):
+    assert slow_model(monkeypatch, selection="hidden-classes").leaderboard_["stability"].isna().all()
+    assert Slow.clock == 16
+
+
+class Failing(Slow):
+    def fit_predict(self, X, y=None, sample_weight=None):
+        super().fit_predict(X)
+        raise ValueError("no clusters today")
+
+
+def test_what_failed_is_not_fitted_for_its_stability(monkeypatch):
+    monkeypatch.setattr(Failing, "clock", 0.0)
+    failing = NovelRowsClustering(clusterer=Failing(n_init=1, random_state=0))
+    X, y, _ = make_partially_labeled_blobs(120, n_known=3, n_novel=2, random_state=0)
+    candidates = [("ward", NovelRowsClustering()), ("failing", failing)]
+    model = NovelClassDiscovery(5, candidates=candidates, unlabeled="novel", random_state=0).fit(X, y)
+    assert Failing.clock == 1
+    assert model.leaderboard_["candidate"].tolist() == ["ward", "failing"]
+    assert model.leaderboard_["stability"].notna().tolist() == [True, False]

@@ -11,7 +11,7 @@ import numpy as np
 _AGREEMENT = 0.3
 # In trials among all rows the unlabeled ones have their say already. Without trials there is little else.
 _AGREEMENT_AMONG_ALL, _AGREEMENT_ALONE = 0.1, 1.0
-# Weight of the stability, where it was looked at: it breaks near ties, and is no match for what methods agree on.
+# Weight of the stability, where it was looked at: it breaks near ties.
 _STABILITY = 0.1
 # Votes fall by the factor e with so much less strength; whose would be less than this share of the best's has none.
 _SOFTNESS, _LEAST_VOTE = 0.03, 0.2

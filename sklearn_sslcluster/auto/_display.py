@@ -71,7 +71,7 @@ class LeaderboardDisplay:
         pairs = zip(board["candidate"], board["parameters"], strict=True)
         names = [f"{name} ({params})" if params else name for name, params in pairs]
         scores = np.array(estimator.trial_scores_, dtype=np.float64).reshape(len(names), -1)
-        score_name = "F1 score" if estimator.trials_among_ == "all" else "accuracy"
+        score_name = "F1 score" if getattr(estimator, "trials_among_", "labeled") == "all" else "accuracy"
         display = cls(names, scores, np.asarray(board["weight"]), score_name)
         return display.plot(ax=ax)
 

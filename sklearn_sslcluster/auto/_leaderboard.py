@@ -30,7 +30,8 @@ class LeaderboardMixin:
 
         board = DataFrame(self.leaderboard_data_)  # type: ignore[attr-defined]
         board.insert(board.columns.get_loc("weight"), "chosen", board["weight"] > 0)
-        told = ["strength", "hidden_accuracy", "se", "agreement", "stability"]
+        # Models that an earlier version has saved may lack some.
+        told = [name for name in ("strength", "hidden_accuracy", "se", "agreement", "stability") if name in board]
         for number, scores in enumerate(zip(*self.trial_scores_, strict=True)):  # type: ignore[attr-defined]
             told.append(f"trial{number}_score")
             board[told[-1]] = scores

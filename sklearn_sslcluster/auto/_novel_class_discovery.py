@@ -158,14 +158,14 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
 
     Notes
     -----
-    *Trials.* In a trial only the labeled rows take part, since only there is it known which classes there are. Some
+    *Trials.* By default only the labeled rows take part, since only there is it known which classes there are. Some
     classes are hidden; where unlabeled rows belong to known classes, too, a like share of the rows of the visible ones
     loses its labels. A candidate is scored by :func:`~sklearn_sslcluster.metrics.hidden_class_accuracy` on the rows
     without a label. (Algorithm 1 of [1]_ has all rows take part, so that the number of classes in a trial is unknown.)
     With three known classes (or fewer, if some stay visible) most candidates find those. If all unlabeled rows are new,
-    classes are then hidden among all rows, with as many classes as were asked for or counted, and the score is the F1
-    score of each hidden class and the cluster matched with it, averaged over the hidden rows; unlabeled rows are of
-    other classes.
+    and known classes have a third of the rows of the others or more, classes are then hidden among all rows, with as
+    many classes as were asked for or counted, and the score is the F1 score of each hidden class and the cluster
+    matched with it, averaged over the hidden rows; unlabeled rows are of other classes.
 
     *Choice.* Candidates are ranked by
 
@@ -174,10 +174,11 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
             + \\frac{0.3}{\\sqrt{n_\\text{trials}}} \\times \\text{mean adjusted Rand index with the others}
 
     where the second term looks at the partitions of the unlabeled rows: what several methods agree on is seldom wrong.
-    Its factor is 0.1 instead of 0.3 where classes are hidden among all rows, and 1 where there are no trials. In these
-    cases, or if fewer than three classes are known, a tenth of the stability is added, the adjusted Rand index of a
-    partition with that of the same candidate on 70 % of the rows. The votes of candidates are in proportion to
-    :math:`e^{s / 0.03}`; up to seven are kept, as long as they have at least a fifth of the votes of the best.
+    Where classes are hidden among all rows, 0.1 takes the place of 0.3; without trials the factor is 1. In both cases,
+    or if fewer than three classes are known, a tenth of the stability is added if there is time to look at it: the
+    adjusted Rand index of a partition with that of the same candidate on 70 % of the rows. The votes of candidates are
+    in proportion to :math:`e^{s / 0.03}`; up to seven are kept, as long as they have at least a fifth of the votes of
+    the best.
 
     *Number of classes.* Rows are embedded by t-SNE, in their columns and in a metric learned from the visible classes,
     and counted in the embedding by the Bayesian information criterion of a mixture and by the silhouette of k-means:
@@ -415,7 +416,10 @@ class NovelClassDiscovery(LeaderboardMixin, VotingMixin, BaseEstimator):
             return
         rests = "how far candidates agree with each other"
         if labels.n_known < FEW_KNOWN or not n_made:
-            rests = f"{rests} and with themselves" if self.selection == "robust" or not n_run else "two hidden classes"
+            rests = f"{rests} and with themselves"
+            if n_run:
+                only = "" if self.selection == "hidden-classes" else f", and on {rests}"
+                rests = f"{n_run} {'trial' if n_run == 1 else 'trials'} with hidden classes{only}"
             warn_user(
                 f"{sample.n_labeled} labeled rows, known classes: {labels.n_known}. That is too little to hide classes "
                 f"and look for them: the choice rests on {rests}. Label more rows, of at least three classes."

@@ -25,8 +25,9 @@ _FIRST_TRIALS, _KEPT_SHARE, _FEWEST_KEPT = 4, 0.6, 5
 _RESAMPLED = 0.7
 # With fewer known classes trials say little.
 FEW_KNOWN = 3
-# With so many or fewer, the labeled rows are too easy: classes are hidden among all rows.
-_FEW_AMONG_ALL = 3
+# With so many or fewer, the labeled rows are too easy: classes are hidden among all rows. There they must not be much
+# smaller than the others, or what splits off a few rows would find them best.
+_FEW_AMONG_ALL, _LEAST_SIZE = 3, 1 / 3
 # Rows of a known class that a sample holds, if there are so many.
 _FEWEST_OF_CLASS = 5
 
@@ -150,12 +151,14 @@ def settle_case(unlabeled: str, known_share: float, n_known: int) -> str:
 
 
 def harder(trials: list[Trial], sample: Sample, n_clusters: int) -> list[Trial]:
-    """Trials among all rows, if few classes are known, and all unlabeled rows are of other ones.
+    """Trials among all rows, if few classes are known, have rows enough, and all unlabeled rows are of other ones.
 
     Trials that hide all known classes are left as they are: too many classes would be looked for without a label.
     """
-    n_other = n_clusters - sample.n_known
+    n_other, n_free = n_clusters - sample.n_known, int(sample.free.sum())
     if sample.unlabeled != "novel" or sample.n_known > _FEW_AMONG_ALL or n_other < 1:
+        return trials
+    if (len(sample.codes) - n_free) / max(sample.n_known, 1) < _LEAST_SIZE * n_free / n_other:
         return trials
     return [among_all(trial, sample.codes, n_other) if trial.n_visible else trial for trial in trials]
 
@@ -171,7 +174,7 @@ def explore(
     """Fit candidates to the sample and to the trials, the cheap rounds first, as long as time allows.
 
     All candidates get the first trials, the better part of them the others. Where few classes are known, so that
-    trials say little, the stability of each partition is looked at as well.
+    trials say little, the stability of each partition is looked at in the end.
 
     Parameters
     ----------
@@ -191,12 +194,7 @@ def explore(
     alive = np.array([i for i, outcome in enumerate(outcomes) if outcome.codes is not None], dtype=np.intp)
     all_take_part = any(trial.n_other for trial in trials)
     evidence = Evidence(scores, agreement(outcomes, free), np.full(n, np.nan), all_take_part)
-    stopped, resampling = on_round() or not len(alive), np.zeros(n)
-    round_takes = float(seconds[alive].sum()) / settings.side_by_side
-    if (sample.n_known < FEW_KNOWN or all_take_part or not trials) and not stopped and clock.allows(round_takes):
-        stability, resampling = _stabilities(candidates, sample, outcomes, n_clusters, settings)
-        evidence = replace(evidence, stability=stability)
-        stopped = on_round()
+    stopped, first_round = on_round() or not len(alive), float(seconds[alive].sum()) / settings.side_by_side
     for number, trial in enumerate(trials):
         round_takes = float(seconds[alive].sum()) / (1 + number) / settings.side_by_side
         if stopped or not clock.allows(round_takes):
@@ -210,7 +208,14 @@ def explore(
             n_left = max(round(_KEPT_SHARE * len(alive)), min(_FEWEST_KEPT, len(alive)))
             alive = survivors(evidence, alive, n_left, settings.selection)
         stopped = on_round()
-    return Findings(evidence, alive, outcomes, seconds + resampling, len(sample.X))
+    few = all_take_part or sample.n_known < FEW_KNOWN
+    matters = not evidence.n_trials or (few and settings.selection == "robust")
+    if matters and free.any() and not stopped and clock.allows(first_round):
+        stability, resampling = _stabilities(candidates, sample, outcomes, n_clusters, settings)
+        evidence = replace(evidence, stability=stability)
+        seconds = seconds + resampling
+        on_round()
+    return Findings(evidence, alive, outcomes, seconds, len(sample.X))
 
 
 def _whole_sample(
@@ -235,20 +240,23 @@ def _whole_sample(
 def _stabilities(
     candidates: list[Candidate], sample: Sample, outcomes: list[Outcome], n_clusters: int, settings: SearchSettings
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(agreement of each partition with that of the same candidate on a part of the rows, seconds)."""
+    """(agreement of each partition with that of the same candidate on a part of the rows, seconds).
+
+    NaN where there is no partition, 0 where the fit to the part failed.
+    """
     chosen = np.random.RandomState(settings.seed).uniform(size=len(sample.X)) < _RESAMPLED
     # The first labeled row of every class stays, so that all classes stay known.
     chosen[np.unique(sample.codes, return_index=True)[1]] = True
     rows = np.flatnonzero(chosen)
-    tasks = [(candidate, sample.X[rows], sample.codes[rows], n_clusters, settings.seed) for candidate in candidates]
-    found = run_all(tasks, settings.n_jobs)
+    whole = {i: outcome.codes for i, outcome in enumerate(outcomes) if outcome.codes is not None}
+    tasks = [(candidates[i], sample.X[rows], sample.codes[rows], n_clusters, settings.seed) for i in whole]
     free = sample.codes[rows] == UNLABELED
-    out = np.zeros(len(candidates))
-    for i, (part, whole) in enumerate(zip(found, outcomes, strict=True)):
-        if part.codes is not None and whole.codes is not None and free.any():
-            pair = [Outcome(whole.codes[rows], 0.0), part]
-            out[i] = agreement(pair, free)[0]
-    return out, np.array([part.seconds for part in found])
+    out, seconds = np.full(len(candidates), np.nan), np.zeros(len(candidates))
+    for (i, codes), part in zip(whole.items(), run_all(tasks, settings.n_jobs), strict=True):
+        seconds[i] = part.seconds
+        pair = [Outcome(codes[rows], 0.0), part]
+        out[i] = 0.0 if part.codes is None or not free.any() else agreement(pair, free)[0]
+    return out, seconds
 
 
 def row_sample(X: np.ndarray, codes: np.ndarray, max_rows: int, random_state: np.random.RandomState) -> np.ndarray:

@@ -102,8 +102,8 @@ def _f1_of_hidden(trial: Trial, found: np.ndarray) -> float:
     rows = shared.sum(axis=1)
     # Cluster 0 holds what was given to visible classes.
     f1 = 2 * shared[:, 1:] / (rows[:, None] + sizes[1:])
-    matched, partners = linear_sum_assignment(f1, maximize=True)
-    return float(f1[matched, partners] @ rows[matched] / rows.sum())
+    weighted = f1 * rows[:, None] / rows.sum()
+    return float(weighted[linear_sum_assignment(weighted, maximize=True)].sum())
 
 
 def numbers_hidden(n_known: int, n_hidden: int | None) -> list[int]:

@@ -60,10 +60,11 @@ def _choice_lines(clusters: Any) -> list[str]:
     left = len(board["candidate"]) - len(rows) + 1
     lines = aligned(rows) + ([f"... and {left} more"] if left > 0 else [])
     told = "F1 score" if clusters.trials_among_ == "all" else "share of rows named rightly"
+    stable = " and how stable the partition is" if any(v is not None for v in board["stability"]) else ""
     lines.append(
         wrapped(
             f"(hidden classes: {told} where known classes were hidden, with its standard error; agreement: adjusted "
-            "Rand index with the other candidates; best first by both, the first of them weighing more)"
+            f"Rand index with the other candidates; best first by both{stable}, the first of them weighing more)"
         )
     )
     if clusters.n_clusters_votes_:
