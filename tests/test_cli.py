@@ -17,17 +17,14 @@ from sklearn.metrics import adjusted_rand_score, silhouette_score
 from sklearn_sslcluster import __version__, cli
 from sklearn_sslcluster.cli import main
 from sklearn_sslcluster.utils import trusted_types
-from tests.cli_tools import QUICK, cells, discover, planted, result
+from tests.cli_tools import QUICK, cells, discover, planted, result, write_planted
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
 def table(folder):
-    """The planted table as customers.csv."""
-    frame, _ = planted()
-    frame.to_csv("customers.csv", index=False)
-    return frame
+    return write_planted()
 
 
 # What it finds and writes

@@ -12,15 +12,12 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn_sslcluster import __version__
 from sklearn_sslcluster.cli import main
 from sklearn_sslcluster.utils import trusted_types
-from tests.cli_tools import discover, error_of, planted, result
+from tests.cli_tools import discover, error_of, result, write_planted
 
 
 @pytest.fixture
 def table(folder):
-    """The planted table as customers.csv."""
-    frame, _ = planted()
-    frame.to_csv("customers.csv", index=False)
-    return frame
+    return write_planted()
 
 
 def test_predict_gives_unlabeled_rows_the_classes_of_discover(table):

@@ -64,7 +64,7 @@ class Evidence:
         return int(np.isfinite(self.scores).any(axis=0).sum())
 
     def strengths(self, selection: str) -> np.ndarray:
-        """What candidates are ranked by; -inf where the fit failed. Without trials there is only the agreement."""
+        """What candidates are ranked by; -inf where the fit failed. Without trials there is no accuracy."""
         strength = self.means()
         if selection == "robust" or not self.n_trials:
             weight = _AGREEMENT_ALONE

@@ -192,8 +192,8 @@ def explore(
     outcomes = _whole_sample(candidates, sample, n_clusters, settings)
     seconds = np.array([outcome.seconds for outcome in outcomes])
     alive = np.array([i for i, outcome in enumerate(outcomes) if outcome.codes is not None], dtype=np.intp)
-    all_take_part = any(trial.n_other for trial in trials)
-    evidence = Evidence(scores, agreement(outcomes, free), np.full(n, np.nan), all_take_part)
+    among_all_rows = any(trial.n_other for trial in trials)
+    evidence = Evidence(scores, agreement(outcomes, free), np.full(n, np.nan), among_all_rows)
     stopped, first_round = on_round() or not len(alive), float(seconds[alive].sum()) / settings.side_by_side
     for number, trial in enumerate(trials):
         round_takes = float(seconds[alive].sum()) / (1 + number) / settings.side_by_side
@@ -208,7 +208,7 @@ def explore(
             n_left = max(round(_KEPT_SHARE * len(alive)), min(_FEWEST_KEPT, len(alive)))
             alive = survivors(evidence, alive, n_left, settings.selection)
         stopped = on_round()
-    few = all_take_part or sample.n_known < FEW_KNOWN
+    few = evidence.among_all or sample.n_known < FEW_KNOWN
     matters = not evidence.n_trials or (few and settings.selection == "robust")
     if matters and free.any() and not stopped and clock.allows(first_round):
         stability, resampling = _stabilities(candidates, sample, outcomes, n_clusters, settings)
@@ -245,7 +245,7 @@ def _stabilities(
     NaN where there is no partition, 0 where the fit to the part failed.
     """
     chosen = np.random.RandomState(settings.seed).uniform(size=len(sample.X)) < _RESAMPLED
-    # The first labeled row of every class stays, so that all classes stay known.
+    # The first row of every class and the first unlabeled one stay, so that all classes stay known.
     chosen[np.unique(sample.codes, return_index=True)[1]] = True
     rows = np.flatnonzero(chosen)
     whole = {i: outcome.codes for i, outcome in enumerate(outcomes) if outcome.codes is not None}
@@ -255,7 +255,7 @@ def _stabilities(
     for (i, codes), part in zip(whole.items(), run_all(tasks, settings.n_jobs), strict=True):
         seconds[i] = part.seconds
         pair = [Outcome(codes[rows], 0.0), part]
-        out[i] = 0.0 if part.codes is None or not free.any() else agreement(pair, free)[0]
+        out[i] = 0.0 if part.codes is None else agreement(pair, free)[0]
     return out, seconds
 
 
